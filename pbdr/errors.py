@@ -1,0 +1,66 @@
+"""Errors that a user can cause, phrased for that user."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Something that the user gave cannot be used; the message is one sentence that says what, where and what is allowed.
+
+    The command line prints the sentence and exits with code 2; Python users see an ordinary ``ValueError``.
+    """
+
+
+class MissingExtra(InputError):
+    """An optional dependency is not installed.
+
+    Example:
+        >>> raise MissingExtra("large steps", package="cholespy", extra="mesh")
+        Traceback (most recent call last):
+        pbdr.errors.MissingExtra: large steps needs the package 'cholespy': pip install "pbdr[mesh]"
+    """
+
+    def __init__(self, what: str, *, package: str, extra: str):
+        super().__init__(f"{what} needs the package '{package}': pip install \"pbdr[{extra}]\"")
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss or gradient stayed non-finite for several steps in a row; the command line exits with code 3."""
+
+
+def closest(name: str, candidates: Iterable[str], count: int = 3) -> list[str]:
+    """The candidates that a misspelled name most likely meant, best first.
+
+    Args:
+        name: What the user wrote.
+        candidates: What would have been allowed.
+        count: How many to return at most.
+
+    Example:
+        >>> closest("reflectence", ["reflectance", "radiance"])
+        ['reflectance']
+    """
+    candidates = list(candidates)
+    matches = difflib.get_close_matches(name, candidates, n=count, cutoff=0.5)
+    # A key typed without its prefix ("alpha" for "glossy.bsdf.alpha.value") is closer than the ratio says
+    matches += [c for c in candidates if name.lower() in c.lower() and c not in matches]
+    return matches[:count]
+
+
+def suggestion(name: str, candidates: Iterable[str], *, allowed: str = "allowed") -> str:
+    """The tail of an error sentence: the closest matches for a typo, else everything that is allowed.
+
+    Example:
+        >>> suggestion("adm", ["adam", "sgd"])
+        "; did you mean 'adam'?"
+    """
+    candidates = sorted(candidates)
+    matches = closest(name, candidates)
+    if matches:
+        return "; did you mean " + " or ".join(f"'{m}'" for m in matches) + "?"
+    if not candidates:
+        return ""
+    shown = ", ".join(candidates[:12]) + (", …" if len(candidates) > 12 else "")
+    return f"; {allowed}: {shown}"

@@ -1,0 +1,23 @@
+"""Where the files that come with pbdr lie: in a wheel, an editable install or a bare checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def folder(name: str) -> Path:
+    """The folder ``plugins`` or ``scenes``: inside the package when installed from a wheel, beside it in a checkout."""
+    installed = _PACKAGE / name
+    return installed if installed.is_dir() else _PACKAGE.parent / name
+
+
+def scene_names() -> list[str]:
+    """The bundled scenes, sorted by name.
+
+    Example:
+        >>> "cornell_box" in scene_names()
+        True
+    """
+    return sorted(path.parent.name for path in folder("scenes").glob("*/scene.xml"))
