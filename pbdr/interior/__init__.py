@@ -1,1 +1,8 @@
+"""Interior estimators: how derivatives are gathered along a path whose discontinuities stand still."""
+
 from __future__ import annotations
+
+from .base import Rule as Rule
+from .primal import Primal as Primal
+from .replay import ReplayBackward as ReplayBackward, ReplayForward as ReplayForward
+from .taped import Taped as Taped

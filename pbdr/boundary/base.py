@@ -1,0 +1,26 @@
+"""The interface of boundary terms."""
+
+from __future__ import annotations
+
+import abc
+
+import mitsuba as mi
+
+from ..transport.film import Context, FilmSamples
+
+
+class BoundaryTerm(abc.ABC):
+    """Derivative of an image due to moving discontinuities."""
+
+    #: Whether parameters that move visibility boundaries get the right derivative
+    handles_discontinuities: bool
+
+    def __init__(self, props: mi.Properties):
+        """Query this term's own properties and check them."""
+
+    def prepare(self, scene: mi.Scene, sensor: mi.Sensor) -> None:
+        """Update what depends on the geometry; called once before a derivative is computed."""
+
+    @abc.abstractmethod
+    def samples(self, context: Context) -> list[FilmSamples]:
+        """Samples of the boundary integral, attached to the scene parameters."""

@@ -1,0 +1,45 @@
+"""What a rule of the path loop must provide."""
+
+from __future__ import annotations
+
+import abc
+
+import mitsuba as mi
+
+
+class Rule(abc.ABC):
+    """What the path loop does with each vertex: accumulate radiance, or turn it into derivatives.
+
+    A rule keeps no state of its own; what it accumulates travels through the loop.
+    """
+
+    #: Whether the loop has to provide attached factors
+    attached: bool = False
+
+    #: Word for kernel labels
+    name: str
+
+    @abc.abstractmethod
+    def start(self) -> tuple[mi.Spectrum, mi.Spectrum]:
+        """Initial radiance L and derivative δL of the loop state."""
+
+    @abc.abstractmethod
+    def gather(self, L: mi.Spectrum, contribution: mi.Spectrum) -> mi.Spectrum:
+        """Radiance after one vertex, given the throughput-weighted light that it adds."""
+
+    def extend(self, β: mi.Spectrum, factor: mi.Spectrum) -> mi.Spectrum:
+        """Throughput after one vertex; ``factor`` has the value 1 and carries the derivative of the vertex's weight."""
+        return β
+
+    def differentiate(
+        self, L: mi.Spectrum, δL: mi.Spectrum, contribution: mi.Spectrum, factor: mi.Spectrum
+    ) -> mi.Spectrum:
+        """Derivative δL after one vertex.
+
+        Args:
+            L: Throughput-weighted light that the path collects after this vertex, detached.
+            δL: Derivative or adjoint so far.
+            contribution: Light that this vertex adds, attached.
+            factor: Value 1, carries the derivative of the vertex's weight.
+        """
+        return δL

@@ -1,0 +1,74 @@
+"""Light arriving from emitters: detached samples, attached contributions."""
+
+from __future__ import annotations
+
+import drjit as dr
+import mitsuba as mi
+
+from ..geometry.motion import area_jacobian, carries_motion, material_point
+
+
+def power_heuristic(pdf_a: mi.Float, pdf_b: mi.Float) -> mi.Float:
+    """Weight of strategy a against strategy b, detached [Veach 1997, eq. 9.13]."""
+    a2 = dr.square(pdf_a)
+    b2 = dr.square(pdf_b)
+    weight = dr.select(a2 > 0, a2 / (a2 + b2), 0)
+    return dr.detach(dr.select(dr.isfinite(weight), weight, 0))
+
+
+def emitters_move(scene: mi.Scene) -> bool:
+    """Whether the surface or position of an emitter carries derivatives; distant emitters have none."""
+    return any(
+        carries_motion(owner)
+        for emitter in scene.emitters()
+        if not mi.has_flag(emitter.flags(), mi.EmitterFlags.Infinite)
+        for owner in (emitter, emitter.get_shape())
+        if owner is not None
+    )
+
+
+def follow_emitter(
+    scene: mi.Scene, si: mi.SurfaceInteraction3f, ds: mi.DirectionSample3f, *, moving: bool, active: mi.Bool
+) -> tuple[mi.DirectionSample3f, mi.Float]:
+    """Attach an emitter sample to the motion of its emitter and of the point that it lights.
+
+    Area lights: the sampled point follows the light's surface and the density per unit area is fixed, which leaves the
+    factor |n_L·ω|/r² J. Point and spot lights: their position. Distant emitters: the direction is fixed.
+
+    Args:
+        si: The lit material points, attached. [N]
+        ds: Detached emitter samples. [N]
+        moving: Whether emitters carry motion (costs one short ray per sample).
+
+    Returns:
+        The attached samples and a factor of value 1 that carries the change of measure. [N]
+    """
+    kind = ds.emitter.flags()
+    on_surface = active & mi.has_flag(kind, mi.EmitterFlags.Surface)
+    distant = mi.has_flag(kind, mi.EmitterFlags.Infinite) | mi.has_flag(kind, mi.EmitterFlags.DeltaDirection)
+
+    followed = dr.detach(ds, True)
+    jacobian = mi.Float(1)
+    if moving:
+        # Find the sampled point on the light again: a short ray, since visibility is known
+        with dr.suspend_grad():
+            ray = dr.detach(si, True).spawn_ray_to(ds.p)
+            ray.o = dr.fma(ray.d, ray.maxt, ray.o)
+            ray.maxt = dr.largest(mi.Float)
+            pi = scene.ray_intersect_preliminary(ray, coherent=False, active=on_surface)
+        light = material_point(pi, ray, mi.RayFlags.All, on_surface)
+        on_light = on_surface & light.is_valid()
+        position = scene.sample_emitter_direction(si, mi.Point2f(0.5), False, active & ds.delta)[0].p
+        followed.p = dr.replace_grad(
+            ds.p, dr.select(on_light, light.p, dr.select(ds.delta & ~distant, position, dr.detach(ds.p)))
+        )
+        followed.n = dr.replace_grad(ds.n, dr.select(on_light, light.n, dr.detach(ds.n)))
+        jacobian = area_jacobian(pi, light, on_light)
+
+    # Recompute what depends on both ends
+    offset = followed.p - si.p
+    distance = dr.norm(offset)
+    followed.d = dr.replace_grad(ds.d, dr.select(distant, ds.d, offset * dr.rcp(distance)))
+    followed.dist = dr.replace_grad(ds.dist, dr.select(distant, ds.dist, distance))
+    solid_angle = dr.abs_dot(followed.n, followed.d) * dr.rcp(dr.square(distance))
+    return followed, jacobian * dr.relative_grad(dr.select(on_surface, solid_angle, 1))

@@ -1,0 +1,178 @@
+"""From path samples to images, and from image derivatives back to path samples."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import drjit as dr
+import mitsuba as mi
+
+from ..errors import InputError
+
+#: Bytes of intermediate arrays that one camera sample needs in a gradient pass (measured: docs/performance.md)
+BYTES_PER_SAMPLE = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Pass:
+    """One share of the samples of a rendering."""
+
+    spp: int
+    seed: mi.UInt32
+    weight: float  #: share of all samples
+
+
+def plan_passes(sensor: mi.Sensor, spp: int, seed: mi.UInt32, memory_budget: float) -> list[Pass]:
+    """Split a rendering so that no pass exceeds the memory budget or Dr.Jit's 2³² lanes.
+
+    Args:
+        spp: Samples per pixel; 0 stands for the sampler's own count.
+        memory_budget: GiB that the intermediate arrays of one pass may take.
+    """
+    film = sensor.film()
+    spp = spp or sensor.sampler().sample_count()
+    size = film.crop_size()
+    if film.sample_border():
+        size += 2 * film.rfilter().border_size()
+    pixel_count = int(size[0]) * int(size[1])
+    lane_count = min(2**32 - 1, int(memory_budget * 2**30 / BYTES_PER_SAMPLE))
+    largest = lane_count // pixel_count
+    if largest == 0:
+        raise InputError(
+            f"film of sensor '{sensor.id()}': {size[0]} × {size[1]} pixels need more than the 'memory_budget' of "
+            f"{memory_budget:g} GiB at 1 sample per pixel; raise it to {pixel_count * BYTES_PER_SAMPLE / 2**30:.2g}"
+        )
+    count = -(-spp // largest)
+    if count == 1:
+        return [Pass(spp, seed, 1.0)]
+    shares = [spp // count + (i < spp % count) for i in range(count)]
+    return [
+        Pass(share, mi.sample_tea_32(mi.UInt32(seed), mi.UInt32(i))[0], share / spp) for i, share in enumerate(shares)
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class FilmSamples:
+    """Samples of a boundary integral, ready for the film.
+
+    ``value`` and ``weight`` have the value 0 and carry derivatives; the film filters them like radiance samples, so a
+    sample stands for the film area of one radiance sample (1 / spp pixels).
+    """
+
+    position: mi.Point2f  #: film position, pixels, detached [M]
+    value: mi.Spectrum  #: derivative of the filtered radiance [M]
+    weight: mi.Float  #: derivative of the filter weight that normalizes it [M]
+    wavelengths: mi.Wavelength  #: of the spectral samples [M]
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What an integrator hands to its boundary term."""
+
+    scene: mi.Scene
+    sensor: mi.Sensor
+    spp: int  #: samples per pixel of this pass
+    seed: mi.UInt32
+    #: radiance(sampler, ray, active) → spectrum, by the integrator's own path loop, detached
+    radiance: Callable[[mi.Sampler, mi.Ray3f, mi.Bool], mi.Spectrum]
+
+
+@dataclasses.dataclass(frozen=True)
+class Camera:
+    """Camera samples of one pass."""
+
+    sensor: mi.Sensor
+    sampler: mi.Sampler  #: after the random numbers that made the rays
+    spp: int
+    ray: mi.RayDifferential3f  #: detached [N]
+    response: mi.Spectrum  #: sensor response of each ray [N]
+    position: mi.Point2f  #: film positions, pixels; whole pixels for the box filter [N]
+    put: Callable  #: Mitsuba's conversion of a spectral sample to film channels
+
+
+@dataclasses.dataclass(frozen=True)
+class Motion:
+    """What moves on the film, attached to the scene's parameters."""
+
+    position: mi.Point2f  #: film position of each camera sample's first material point, pixels [N]
+    measure: mi.Float  #: value 1; change of film area around it [N]
+    boundary: Sequence[FilmSamples]  #: boundary integrals, among them the film's own edges
+
+
+def attached_parts(motion: Motion | None) -> list:
+    """The arrays of ``motion`` that carry derivatives, in the order of :func:`develop`."""
+    if motion is None:
+        return []
+    return [motion.position, motion.measure, *(part for s in motion.boundary for part in (s.value, s.weight))]
+
+
+def develop(camera: Camera, L: mi.Spectrum, *parts, alpha: mi.Float = 0, motion: Motion | None = None) -> mi.TensorXf:
+    """Filter radiance samples into an image.
+
+    Args:
+        L: Radiance of each camera sample. [N]
+        parts: With ``motion``, stand-ins for its :func:`attached_parts`.
+        alpha: Coverage of each camera sample. [N]
+        motion: What moves on the film.
+
+    Returns:
+        Image. [H, W, C]
+    """
+    film = camera.sensor.film()
+    film.prepare([])
+    position, measure, *boundary = parts or (camera.position, mi.Float(1))
+    block = film.create_block()
+    # Neighbouring lanes of a pixel are summed before they reach memory
+    block.set_coalesce(block.coalesce() and camera.spp >= 4)
+    value = L * camera.response * measure
+    camera.put(block, film, position, value, measure, mi.Float(alpha), [], camera.ray.wavelengths)
+    film.put_block(block)
+    for k, samples in enumerate(motion.boundary if motion else ()):
+        block = film.create_block()
+        block.set_coalesce(False)
+        value, weight = boundary[2 * k], boundary[2 * k + 1]
+        camera.put(block, film, samples.position, value, weight, mi.Float(0), [], samples.wavelengths)
+        film.put_block(block)
+    return film.develop()
+
+
+def _leaves(motion: Motion | None, L: mi.Spectrum) -> list:
+    leaves = [dr.detach(part, True) for part in (L, *attached_parts(motion))]
+    dr.enable_grad(*leaves)
+    return leaves
+
+
+def tangent(camera: Camera, motion: Motion | None, L: mi.Spectrum, directions: Sequence) -> mi.TensorXf:
+    """Derivative of the image along tangents of the radiance samples and of the parts of ``motion``.
+
+    Args:
+        L: Radiance of each camera sample. [N]
+        directions: Tangent of L, then of each attached part.
+
+    Returns:
+        Derivative of the image. [H, W, C]
+    """
+    with dr.resume_grad():
+        leaves = _leaves(motion, L)
+        for leaf, direction in zip(leaves, directions, strict=True):
+            dr.set_grad(leaf, direction)
+        return dr.detach(dr.forward_to(develop(camera, *leaves, motion=motion)), True)
+
+
+def adjoint(camera: Camera, motion: Motion | None, L: mi.Spectrum, grad_in: mi.TensorXf) -> list:
+    """Derivatives of a loss by the radiance samples and the parts of ``motion``: the transpose of :func:`tangent`.
+
+    Args:
+        grad_in: Derivative of the loss by the image. [H, W, C]
+
+    Returns:
+        Derivative by L, then by each attached part.
+    """
+    with dr.resume_grad():
+        leaves = _leaves(motion, L)
+        image = develop(camera, *leaves, motion=motion)
+        dr.set_grad(image, grad_in)
+        dr.enqueue(dr.ADMode.Backward, image)
+        dr.traverse(dr.ADMode.Backward)
+        return [dr.detach(dr.grad(leaf), True) for leaf in leaves]

@@ -1,0 +1,250 @@
+"""The path loop: emitter sampling, BSDF sampling, multiple importance sampling, Russian roulette."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import drjit as dr
+import mitsuba as mi
+
+from ..geometry.motion import area_jacobian, material_point
+from ..interior.base import Rule
+from .emitter import emitters_move, follow_emitter, power_heuristic
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Where paths end."""
+
+    max_depth: int  #: longest path in segments; 2³² − 1 stands for no limit
+    rr_depth: int  #: segment after which Russian roulette starts
+    hide_emitters: bool  #: directly visible emitters are transparent
+
+
+@dataclasses.dataclass(frozen=True)
+class Traits:
+    """What a scene contains, as far as it decides which code a kernel needs."""
+
+    moving_emitters: bool  #: positions of emitters carry derivatives
+    delta_bsdfs: bool  #: perfectly specular or index-matched lobes exist
+
+    @classmethod
+    def of(cls, scene: mi.Scene, attached: bool) -> Traits:
+        """Look at a scene; primal passes need none of it."""
+        if not attached:
+            return cls(moving_emitters=False, delta_bsdfs=False)
+        flags = [shape.bsdf().flags() for shape in scene.shapes() if shape.bsdf() is not None]
+        special = int(mi.BSDFFlags.Delta) | int(mi.BSDFFlags.Null)
+        instanced = any(shape.class_name() == "Instance" for shape in scene.shapes())
+        return cls(emitters_move(scene), instanced or any(int(f) & special for f in flags))
+
+
+@dataclasses.dataclass(frozen=True)
+class PathResult:
+    """What one pass over all paths leaves."""
+
+    L: mi.Spectrum  #: radiance along the first ray (attached when taped) [N]
+    δL: mi.Spectrum  #: its derivative (forward replay), the unchanged adjoint (backward replay) or 0 [N]
+    valid: mi.Bool  #: whether the ray counts as covered in the alpha channel [N]
+
+
+def first_hit(
+    scene: mi.Scene, ray: mi.Ray3f, *, integrator: mi.Integrator, limits: Limits, active: mi.Bool = True
+) -> mi.PreliminaryIntersection3f:
+    """Trace camera rays, through directly visible emitters if those are hidden."""
+    pi = scene.ray_intersect_preliminary(ray, coherent=True, active=active)
+    if limits.hide_emitters:
+        hit_emitter = active & pi.is_valid() & (pi.shape.emitter() != None)  # noqa: E711 (element-wise)
+        si = pi.compute_surface_interaction(ray, mi.RayFlags.Minimal, hit_emitter)
+        pi[hit_emitter] = integrator.skip_area_emitters(scene, si.spawn_ray(ray.d), True, hit_emitter)
+    return pi
+
+
+def direct_light(
+    scene: mi.Scene,
+    si: mi.SurfaceInteraction3f,
+    bsdf: mi.BSDFPtr,
+    sample: mi.Point2f,
+    *,
+    attached: bool,
+    moving_emitters: bool,
+    active: mi.Bool,
+) -> mi.Spectrum:
+    """Light that one emitter sample sends over a vertex: f_s |n·ω| Le / p(ω) × MIS weight [Veach 1997, section 8.2].
+
+    Attached: BSDF, emission, and with moving geometry the geometry term. Detached: the sample, its density, the weight.
+    """
+    active = active & mi.has_flag(bsdf.flags(), mi.BSDFFlags.Smooth)
+    with dr.suspend_grad():
+        ds, weight = scene.sample_emitter_direction(si, sample, True, active)
+    active &= ds.pdf != 0
+
+    with dr.resume_grad(when=attached):
+        if attached:
+            measure = mi.Float(1)
+            if moving_emitters or dr.grad_enabled(si.p):
+                ds, measure = follow_emitter(scene, si, ds, moving=moving_emitters, active=active)
+            emission = scene.eval_emitter_direction(si, ds, active)
+            rcp_pdf = dr.select(ds.pdf != 0, dr.rcp(dr.detach(ds.pdf)), 0)
+            weight = dr.replace_grad(weight, emission * rcp_pdf * measure)
+        f, pdf_bsdf = bsdf.eval_pdf(mi.BSDFContext(), si, si.to_local(ds.d), active)
+        mis = dr.select(ds.delta, 1, power_heuristic(dr.detach(ds.pdf), pdf_bsdf))
+        return dr.select(active, mis * f * weight, 0)
+
+
+def vertex_weight(
+    si: mi.SurfaceInteraction3f,
+    bsdf: mi.BSDFPtr,
+    sampled: tuple[mi.BSDFSample3f, mi.Float, mi.Point2f],
+    following: tuple[mi.PreliminaryIntersection3f, mi.Ray3f],
+    *,
+    delta_bsdfs: bool,
+    active: mi.Bool,
+) -> mi.Spectrum:
+    """A factor of value 1 that carries the derivative of one vertex's share of the path throughput.
+
+    In surface variables it is f_s |n·ω| |n'·ω|/r² J', with ω and r between the attached vertices [Zhang et al. 2020];
+    f_s |n·ω| alone if the path leaves the scene. Specular lobes differentiate their reflectance or transmittance.
+
+    Args:
+        sampled: The BSDF sample taken here and the random numbers that led to it.
+        following: The next hit and the ray to it, detached.
+    """
+    bs, sample_1, sample_2 = sampled
+    pi_next, ray_next = following
+    wo = ray_next.d
+    measure = mi.Float(1)
+    if dr.grad_enabled(si.p):
+        next_si = material_point(pi_next, ray_next, mi.RayFlags.Minimal | mi.RayFlags.dPdUV, active)
+        on_surface = active & next_si.is_valid()
+        offset = next_si.p - si.p
+        distance2 = dr.squared_norm(offset)
+        wo = dr.replace_grad(wo, dr.select(on_surface, offset * dr.rsqrt(distance2), wo))
+        geometry = dr.abs_dot(next_si.n, wo) * dr.rcp(distance2)
+        measure = dr.relative_grad(dr.select(on_surface, geometry, 1)) * area_jacobian(pi_next, next_si, on_surface)
+
+    f = bsdf.eval(mi.BSDFContext(), si, si.to_local(wo), active)
+    factor = dr.relative_grad(f) * measure
+    if delta_bsdfs:
+        specular = mi.has_flag(bs.sampled_type, mi.BSDFFlags.Delta) & active
+        passed = mi.has_flag(bs.sampled_type, mi.BSDFFlags.Null) & active
+        weight = bsdf.sample(mi.BSDFContext(), si, sample_1, sample_2, specular)[1]
+        weight = dr.select(passed, bsdf.eval_null_transmission(si, passed), weight)
+        factor = dr.select(specular | passed, dr.relative_grad(weight), factor)
+    return dr.select(active, factor, 1)
+
+
+@dr.syntax
+def trace_path(
+    scene: mi.Scene,
+    sampler: mi.Sampler,
+    ray: mi.Ray3f,
+    *,
+    rule: Rule,
+    limits: Limits,
+    traits: Traits,
+    integrator: mi.Integrator,
+    origin: mi.Point3f,
+    active: mi.Bool,  # (`dr.syntax` forgets defaults of keyword-only arguments)
+) -> PathResult:
+    """Trace paths from camera rays and let ``rule`` accumulate what they carry.
+
+    Every rule consumes the same random numbers in the same order, so that passes with equal seeds follow equal paths.
+
+    Args:
+        sampler: Seeded for all lanes.
+        ray: Camera rays, detached, world space. [N]
+        integrator: Mitsuba's side of the integrator, which can look through hidden emitters.
+        origin: Vertex on the sensor, attached where the sensor moves. [N]
+        active: Lanes to trace. [N]
+    """
+    ctx = mi.BSDFContext()
+    ray = mi.Ray3f(dr.detach(ray, True))
+    pi = first_hit(scene, ray, integrator=integrator, limits=limits, active=active)
+    ray_prev = mi.Ray3f(ray)
+    pi_prev = dr.zeros(mi.PreliminaryIntersection3f, dr.width(ray))
+    it_prev = dr.zeros(mi.Interaction3f)
+    pdf_prev = mi.Float(1)  # density of the last BSDF sample, solid angle
+    delta_prev = mi.Bool(True)  # whether that sample was specular
+    β = mi.Spectrum(1)  # throughput
+    η = mi.Float(1)  # relative index of refraction along the path
+    L, δL = rule.start()
+    depth = mi.UInt32(0)
+    active = mi.Bool(active)
+    valid = mi.Bool(not limits.hide_emitters and scene.environment() is not None)
+
+    while dr.hint(
+        active,
+        max_iterations=limits.max_depth,
+        label=f"path ({rule.name})",
+        exclude=[rule, limits, traits, integrator, ctx, scene],
+    ):
+        # Material point of this vertex, seen from the attached vertex before it
+        with dr.resume_grad(when=rule.attached):
+            si = material_point(pi, ray, mi.RayFlags.All)
+            if dr.hint(dr.grad_enabled(si.p) or dr.grad_enabled(origin), mode="scalar"):
+                before = material_point(pi_prev, ray_prev, mi.RayFlags.Minimal, depth > 0)
+                ω = dr.normalize(dr.select(depth > 0, before.p, origin) - si.p)
+                si.wi = dr.replace_grad(si.wi, dr.select(si.is_valid(), si.to_local(ω), si.wi))
+        bsdf = si.bsdf(ray)
+
+        # Emission toward the previous vertex, weighted against emitter sampling there
+        with dr.suspend_grad():
+            ds = mi.DirectionSample3f(scene, si, it_prev)
+            pdf_emitter = scene.pdf_emitter_direction(it_prev, ds, ~delta_prev)
+            visible = mi.Bool(True)
+            if dr.hint(limits.hide_emitters, mode="scalar"):
+                visible = (depth > 0) | si.is_valid()
+        with dr.resume_grad(when=rule.attached):
+            Le = β * power_heuristic(pdf_prev, pdf_emitter) * ds.emitter.eval(si, visible)
+
+        # Light from one sampled emitter
+        active_next = (depth + 1 < limits.max_depth) & si.is_valid()
+        with dr.resume_grad(when=rule.attached):
+            Ld = β * direct_light(
+                scene, si, bsdf, sampler.next_2d(),
+                attached=rule.attached, moving_emitters=traits.moving_emitters, active=active_next,
+            )  # fmt: skip
+
+        # Continue in a direction sampled from the BSDF
+        with dr.suspend_grad():
+            sample_1, sample_2 = sampler.next_1d(), sampler.next_2d()
+            bs, bsdf_weight = bsdf.sample(ctx, si, sample_1, sample_2, active_next)
+            ray_next = dr.detach(si.spawn_ray(si.to_world(bs.wo)), True)
+            valid |= si.is_valid() & ~mi.has_flag(bs.sampled_type, mi.BSDFFlags.Null)
+            η *= bs.eta
+            weight = dr.detach(bsdf_weight)
+
+            # Russian roulette on the detached throughput; η² cancels the solid-angle compression
+            β_max = dr.max(dr.detach(β) * weight)
+            active_next &= β_max != 0
+            survival = dr.minimum(β_max * dr.square(η), 0.95)
+            roulette = depth >= limits.rr_depth
+            weight[roulette] *= dr.rcp(survival)
+            active_next &= ~roulette | (sampler.next_1d() < survival)
+
+            pi_next = scene.ray_intersect_preliminary(ray_next, coherent=False, active=active_next)
+
+        # Hand over to the rule
+        with dr.resume_grad(when=rule.attached):
+            L = rule.gather(L, Le + Ld)
+            β *= weight
+            if dr.hint(rule.attached, mode="scalar"):
+                factor = vertex_weight(
+                    si, bsdf, (bs, sample_1, sample_2), (pi_next, ray_next),
+                    delta_bsdfs=traits.delta_bsdfs, active=active_next,
+                )  # fmt: skip
+                δL = rule.differentiate(L, δL, Le + Ld, factor)
+                β = rule.extend(β, factor)
+
+        it_prev = dr.detach(mi.Interaction3f(si), True)
+        pdf_prev = dr.detach(bs.pdf, True)
+        delta_prev = mi.has_flag(bs.sampled_type, mi.BSDFFlags.Delta)
+        ray_prev = ray
+        pi_prev = pi
+        ray = ray_next
+        pi = pi_next
+        depth[si.is_valid()] += 1
+        active = active_next
+
+    return PathResult(L, δL, valid)

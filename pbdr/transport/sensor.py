@@ -1,0 +1,116 @@
+"""Camera rays seen as paths that end on the film: attached sensor vertex and film position."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import drjit as dr
+import mitsuba as mi
+
+from ..errors import InputError
+from ..geometry.motion import area_jacobian, material_point
+
+#: Sensors whose film position is known as a function of the first vertex
+PROJECTIVE_SENSORS = ("PerspectiveCamera", "ThinLensCamera")
+
+
+@dataclasses.dataclass(frozen=True)
+class FilmPoint:
+    """Where the first vertices of paths appear on the film, attached."""
+
+    position: mi.Point2f  #: pixels, including the crop offset [N]
+    measure: mi.Float  #: value 1; carries the change of film area per area of the moving surface [N]
+
+
+def sensor_parameters(sensor: mi.Sensor) -> dict:
+    """The sensor's own parameters that decide where a point appears on the film."""
+    keys = ("to_world", "x_fov", "principal_point_offset_x", "principal_point_offset_y", "focus_distance")
+    return {key: value for key, value in mi.traverse(sensor) if key in keys}
+
+
+def sensor_moves(sensor: mi.Sensor) -> bool:
+    """Whether pose or intrinsics of a sensor carry derivatives."""
+    return any(dr.grad_enabled(value) for value in sensor_parameters(sensor).values())
+
+
+def require_projective(sensor: mi.Sensor) -> None:
+    """Refuse derivatives of motion for sensors without a film projection."""
+    kind = sensor.class_name()
+    if kind not in PROJECTIVE_SENSORS:
+        raise InputError(
+            f"sensor '{sensor.id()}': derivatives of moving geometry or cameras need a 'perspective' or 'thinlens' "
+            f"sensor, got a {kind}"
+        )
+
+
+def sensor_vertex(sensor: mi.Sensor, ray: mi.Ray3f) -> mi.Point3f:
+    """The point on the pinhole or aperture through which camera rays pass, attached to the sensor's pose.
+
+    Args:
+        ray: Detached camera rays; they start on the near plane. [N]
+    """
+    to_world = sensor.world_transform()
+    to_local = dr.detach(to_world).inverse()
+    o, d = to_local @ ray.o, to_local @ ray.d
+    return to_world @ dr.detach(mi.Point3f(o - d * (o.z / d.z)))
+
+
+def project_first_vertex(
+    sensor: mi.Sensor, pi: mi.PreliminaryIntersection3f, ray: mi.Ray3f, position: mi.Point2f
+) -> FilmPoint:
+    """Follow the first material point of each path across the film.
+
+    A film sample u becomes a function of the material point that it sees, so that the film integral turns into one over
+    surfaces: du = |n·(x₁−x₀)| / z³ · |P| · J dA(p), with z the depth of x₁ in the camera and |P| the area scale of the
+    projection. Directions that leave the scene stand for points at infinity.
+
+    Args:
+        pi: Hits of the camera rays. [N]
+        ray: Camera rays, detached. [N]
+        position: Film positions of the rays, pixels. [N]
+    """
+    values = sensor_parameters(sensor)
+    film = sensor.film()
+    to_world = sensor.world_transform()
+    x0 = sensor_vertex(sensor, ray)
+    si = material_point(pi, ray, mi.RayFlags.Minimal | mi.RayFlags.dPdUV)
+    hit = si.is_valid()
+    offset = dr.select(hit, si.p - x0, dr.detach(ray.d))
+    q = to_world.inverse() @ mi.Vector3f(offset)
+
+    # Slope of the ray in the camera's frame, then the film position of the point in focus
+    slope = mi.Point2f(q.x, q.y) / q.z
+    aperture = to_world.inverse() @ x0
+    focus = values.get("focus_distance", mi.Float(1))
+    in_focus = mi.Point3f(aperture.x / focus + slope.x, aperture.y / focus + slope.y, 1) * focus
+    to_film = sensor.projection_transform()
+    sample = to_film @ in_focus
+    scale = to_film.matrix[0, 0] * to_film.matrix[1, 1] / dr.square(to_film.matrix[3, 2])
+    crop_size, crop_offset = mi.ScalarVector2f(film.crop_size()), mi.ScalarVector2f(film.crop_offset())
+    principal = mi.Point2f(
+        values.get("principal_point_offset_x", mi.Float(0)), values.get("principal_point_offset_y", mi.Float(0))
+    ) * (mi.ScalarVector2f(film.size()) / crop_size)
+    attached = (mi.Point2f(sample.x, sample.y) - principal) * crop_size + crop_offset
+
+    facing = dr.select(hit, dr.abs_dot(si.n, offset), 1)
+    area = dr.relative_grad(facing * scale / dr.abs(q.z * dr.square(q.z)))
+    return FilmPoint(dr.replace_grad(position, attached), area * area_jacobian(pi, si, hit))
+
+
+def camera_rays(
+    sensor: mi.Sensor, sampler: mi.Sampler, position: mi.Point2f
+) -> tuple[mi.RayDifferential3f, mi.Spectrum]:
+    """Detached rays through given film positions, with the sensor's response.
+
+    Args:
+        position: Pixels, including the crop offset. [N]
+    """
+    film = sensor.film()
+    sample = (position - mi.ScalarVector2f(film.crop_offset())) / mi.ScalarVector2f(film.crop_size())
+    aperture = sampler.next_2d() if sensor.needs_aperture_sample() else mi.Point2f(0.5)
+    time = sensor.shutter_open()
+    if sensor.shutter_open_time() > 0:
+        time += sampler.next_1d() * sensor.shutter_open_time()
+    wavelength = sampler.next_1d() if mi.is_spectral else mi.Float(0)
+    with dr.suspend_grad():
+        return sensor.sample_ray_differential(time, wavelength, sample, aperture)

@@ -1,0 +1,161 @@
+"""The integrator behind every plugin of pbdr: interior rule and boundary term put together."""
+
+from __future__ import annotations
+
+import drjit as dr
+import mitsuba as mi
+from mitsuba.python.ad.integrators.common import RBIntegrator
+
+from pbdr.boundary import BoundaryTerm
+from pbdr.errors import InputError
+from pbdr.geometry.motion import material_point
+from pbdr.interior import Primal, ReplayBackward, ReplayForward, Rule, Taped
+from pbdr.transport import film as films
+from pbdr.transport.film_edges import film_edge_samples
+from pbdr.transport.path import Limits, PathResult, Traits, first_hit, trace_path
+from pbdr.transport.sensor import project_first_vertex, require_projective, sensor_moves, sensor_vertex
+
+#: Later traversals need the graph between scene parameters and what derives from them
+KEEP_EDGES = dr.ADFlag.ClearInterior
+
+
+class DifferentialIntegrator(RBIntegrator):
+    """Renders images and their derivatives: interior estimator plus boundary term.
+
+    Subclasses choose the parts; this class owns the order of passes.
+    """
+
+    def __init__(self, props: mi.Properties, *, taped: bool, boundary: BoundaryTerm):
+        super().__init__(props)
+        self.memory_budget = props.get("memory_budget", 4.0)
+        if self.memory_budget <= 0:
+            raise InputError(f"'memory_budget' must be greater than 0 GiB, got {self.memory_budget:g}")
+        if taped and self.max_depth == 0xFFFFFFFF:
+            raise InputError("'max_depth' must be finite with a taped interior, got -1")
+        self.taped = taped
+        self.boundary = boundary
+        self.limits = Limits(self.max_depth, self.rr_depth, self.hide_emitters)
+        if mi.is_polarized:
+            raise InputError(f"'{mi.variant()}' is polarized; pbdr's integrators render unpolarized light")
+
+    # ------------------------------------------------------------------ passes
+
+    def render(self, scene, sensor=0, seed=0, spp=0, develop=True, evaluate=True):
+        """Render an image: radiance of every camera sample, filtered by the film."""
+        if not develop:
+            raise InputError("pbdr's integrators return developed images: 'develop' must be True")
+        sensor = scene.sensors()[sensor] if isinstance(sensor, int) else sensor
+        with dr.suspend_grad():
+            image = 0
+            for p in films.plan_passes(sensor, spp, seed, self.memory_budget):
+                camera = self.camera(scene, sensor, p)
+                traced = self.trace(scene, camera, Primal())
+                alpha = dr.select(traced.valid, mi.Float(1), mi.Float(0))
+                image += p.weight * films.develop(camera, traced.L, alpha=alpha)
+            return image
+
+    def render_forward(self, scene, params, sensor=0, seed=0, spp=0):
+        """Derivative of the image along the tangents set on the scene's parameters."""
+        sensor = scene.sensors()[sensor] if isinstance(sensor, int) else sensor
+        self.boundary.prepare(scene, sensor)
+        gradient = 0
+        for p in films.plan_passes(sensor, spp, seed, self.memory_budget):
+            with dr.suspend_grad():
+                gradient += p.weight * self._forward(scene, self.camera(scene, sensor, p), p)
+        return gradient
+
+    def render_backward(self, scene, params, grad_in, sensor=0, seed=0, spp=0):
+        """Accumulate derivatives of a loss, given its derivative by the image, into the scene's parameters."""
+        sensor = scene.sensors()[sensor] if isinstance(sensor, int) else sensor
+        self.boundary.prepare(scene, sensor)
+        for p in films.plan_passes(sensor, spp, seed, self.memory_budget):
+            # Traversals end at the scene's parameters and continue to the user's variables only at the end
+            with dr.isolate_grad(), dr.suspend_grad():
+                self._backward(scene, self.camera(scene, sensor, p), p, p.weight * grad_in)
+            dr.eval()
+
+    def _forward(self, scene, camera, p):
+        with dr.resume_grad():
+            motion = self.motion(scene, camera, p)
+            directions = [dr.forward_to(x, flags=KEEP_EDGES) for x in films.attached_parts(motion)]
+        if self.taped:
+            with dr.resume_grad():
+                attached = self.trace(scene, camera, Taped()).L
+                self.require_gradient(dr.grad_enabled(attached), motion)
+                δL = dr.forward_to(attached, flags=KEEP_EDGES) if dr.grad_enabled(attached) else mi.Spectrum(0)
+            L = dr.detach(attached, True)
+        else:
+            L = self.trace(scene, camera, Primal()).L
+            rule = ReplayForward(L)
+            δL = self.trace(scene, camera, rule).δL
+            self.require_gradient(rule.touched, motion)
+        dr.eval(L, δL, directions)
+        return films.tangent(camera, motion, L, [δL, *directions])
+
+    def _backward(self, scene, camera, p, grad_in):
+        with dr.resume_grad():
+            motion = self.motion(scene, camera, p)
+            attached = self.trace(scene, camera, Taped()).L if self.taped else None
+        L = dr.detach(attached, True) if self.taped else self.trace(scene, camera, Primal()).L
+        δL, *adjoints = films.adjoint(camera, motion, L, grad_in)
+        dr.eval(L, δL, adjoints)
+        with dr.resume_grad():
+            for part, δ in zip(films.attached_parts(motion), adjoints, strict=True):
+                dr.backward_from(dr.dot(part, δ) if dr.depth_v(part) > 1 else part * δ)
+            if self.taped:
+                self.require_gradient(dr.grad_enabled(attached), motion)
+                if dr.grad_enabled(attached):
+                    dr.backward_from(attached * δL)
+        if not self.taped:
+            rule = ReplayBackward(L, δL)
+            self.trace(scene, camera, rule)
+            self.require_gradient(rule.touched, motion)
+
+    # ------------------------------------------------------------------- parts
+
+    def camera(self, scene, sensor, p: films.Pass) -> films.Camera:
+        """Camera samples of one pass, detached."""
+        with dr.suspend_grad():
+            sampler, spp = self.prepare(sensor, p.seed, p.spp)
+            ray, response, position = self.sample_rays(scene, sensor, sampler)
+            return films.Camera(
+                sensor, sampler, spp, dr.detach(ray, True), dr.detach(response, True), position,
+                RBIntegrator._splat_to_block,
+            )  # fmt: skip
+
+    def trace(self, scene, camera: films.Camera, rule: Rule) -> PathResult:
+        """Send the camera's rays through the path loop; every call uses the same random numbers."""
+        return trace_path(
+            scene, camera.sampler.clone(), camera.ray,
+            rule=rule, limits=self.limits, traits=Traits.of(scene, rule.attached), integrator=self,
+            origin=sensor_vertex(camera.sensor, camera.ray), active=mi.Bool(True),
+        )  # fmt: skip
+
+    def motion(self, scene, camera: films.Camera, p: films.Pass) -> films.Motion | None:
+        """Everything that moves on the film, attached; None if nothing does."""
+        first = first_hit(scene, camera.ray, integrator=self, limits=self.limits)
+        if not (sensor_moves(camera.sensor) or dr.grad_enabled(material_point(first, camera.ray, 0).p)):
+            return None
+        require_projective(camera.sensor)
+        moved = project_first_vertex(camera.sensor, first, camera.ray, camera.position)
+
+        def radiance(sampler: mi.Sampler, ray: mi.Ray3f, active: mi.Bool) -> mi.Spectrum:
+            with dr.suspend_grad():
+                return trace_path(
+                    scene, sampler, ray, rule=Primal(), limits=self.limits, traits=Traits.of(scene, False),
+                    integrator=self, origin=mi.Point3f(0), active=active,
+                ).L  # fmt: skip
+
+        context = films.Context(scene, camera.sensor, camera.spp, p.seed, radiance)
+        return films.Motion(
+            moved.position, moved.measure, [*film_edge_samples(context), *self.boundary.samples(context)]
+        )
+
+    @staticmethod
+    def require_gradient(touched: bool, motion) -> None:
+        """Refuse to return zeros when nothing that the image depends on carries derivatives."""
+        if not touched and motion is None:
+            raise InputError(
+                "no parameter that the image depends on carries derivatives: call dr.enable_grad(params[key]) and "
+                "params.update() before rendering"
+            )

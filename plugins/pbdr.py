@@ -1,0 +1,35 @@
+"""The generic integrator ``pbdr``: any interior estimator with any boundary term."""
+
+from __future__ import annotations
+
+import mitsuba as mi
+
+from pbdr import boundary
+from pbdr.errors import InputError, suggestion
+from pbdr.plugins.common import DifferentialIntegrator
+
+INTERIORS = ("replay", "taped")
+
+
+class PbdrIntegrator(DifferentialIntegrator):
+    """Path tracer whose derivatives are the sum of an interior and a boundary term.
+
+    Properties:
+        interior: ``replay`` (path replay: two passes, constant memory; default) or ``taped`` (automatic
+            differentiation through the path loop, memory grows with the depth).
+        boundary: Derivative of moving silhouettes and shadows; ``none`` (default) leaves it out.
+        max_depth: Longest path in segments; 1 is directly visible light, −1 no limit. Default 6.
+        rr_depth: Segment from which on Russian roulette ends paths. Default 5.
+        hide_emitters: Whether directly visible emitters are transparent. Default false.
+        memory_budget: GiB that the intermediate arrays of one pass may take; more samples are split. Default 4.
+    """
+
+    def __init__(self, props: mi.Properties):
+        interior = props.get("interior", "replay")
+        if interior not in INTERIORS:
+            raise InputError(f"'interior' is '{interior}', which does not exist{suggestion(interior, INTERIORS)}")
+        term = boundary.find(props.get("boundary", "none"))
+        super().__init__(props, taped=interior == "taped", boundary=term(props))
+
+
+mi.register_integrator("pbdr", lambda props: PbdrIntegrator(props))
