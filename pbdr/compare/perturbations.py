@@ -1,0 +1,290 @@
+"""Directions in parameter space: one description for finite steps and for automatic differentiation."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+
+from ..errors import InputError, suggestion
+from ..seeds import derive_seed
+
+Kind = Literal["uniform", "component", "random", "tangent", "translate", "rotate", "scale"]
+
+#: Default step of each rigid motion: radians for a rotation, a factor for a scaling.
+_RIGID_STEP = {"rotate": 0.01, "scale": 0.01}
+
+
+@dataclasses.dataclass(frozen=True)
+class Perturbation:
+    """How one scene parameter moves with a scalar t: the derivative of interest is d/dt at t = 0.
+
+    Make one with the class methods; a perturbation is plain data, independent of scene and variant.
+
+    Attributes:
+        key: Name of the parameter as ``mi.traverse`` shows it.
+        kind: ``uniform`` (every entry by t), ``component`` (one entry), ``random`` (all entries along fixed random signs),
+            ``tangent`` (a given array), ``translate``, ``rotate`` (radians, around the shape's centre or the sensor's
+            position), ``scale`` (relative, around the same point).
+        vector: Direction, axis or factors of a rigid motion, world space. [3]
+        index: Entry of a ``component``.
+        tangent: Entries of a ``tangent``, flattened.
+        seed: Seed of a ``random`` direction.
+        step: Finite-difference step in units of t; ``None`` chooses one from the parameter's size.
+
+    Example:
+        >>> Perturbation.translate("teapot.vertex_positions", (1, 0, 0)).label
+        'teapot.vertex_positions translate 1,0,0'
+    """
+
+    key: str
+    kind: Kind
+    vector: tuple[float, float, float] | None = None
+    index: tuple[int, ...] | None = None
+    tangent: tuple[float, ...] | None = None
+    seed: int = 0
+    step: float | None = None
+
+    @classmethod
+    def uniform(cls, key: str, *, step: float | None = None) -> Perturbation:
+        """Add t to every entry of the parameter."""
+        return cls(key, "uniform", step=step)
+
+    @classmethod
+    def component(cls, key: str, *index: int, step: float | None = None) -> Perturbation:
+        """Add t to one entry, e.g. ``component("wall.bsdf.reflectance.value", 0)`` for its red."""
+        return cls(key, "component", index=tuple(int(i) for i in index), step=step)
+
+    @classmethod
+    def random(cls, key: str, *, seed: int = 0, step: float | None = None) -> Perturbation:
+        """Add t or -t to every entry, by fixed random signs: one number that sees a whole large array."""
+        return cls(key, "random", seed=seed, step=step)
+
+    @classmethod
+    def along(cls, key: str, tangent: np.ndarray, *, step: float | None = None) -> Perturbation:
+        """Add t times a given array, of the parameter's size."""
+        return cls(key, "tangent", tangent=tuple(float(x) for x in np.ravel(tangent)), step=step)
+
+    @classmethod
+    def translate(cls, key: str, vector: tuple[float, float, float], *, step: float | None = None) -> Perturbation:
+        """Move by t times a world-space vector (vertex buffers, transforms, positions)."""
+        return cls(key, "translate", vector=_triple(key, vector), step=step)
+
+    @classmethod
+    def rotate(cls, key: str, axis: tuple[float, float, float], *, step: float | None = None) -> Perturbation:
+        """Rotate by t radians around a world-space axis through the object's centre or the sensor's position."""
+        axis = np.asarray(_triple(key, axis))
+        return cls(key, "rotate", vector=_triple(key, axis / np.linalg.norm(axis)), step=step)
+
+    @classmethod
+    def scale(
+        cls, key: str, factors: tuple[float, float, float] = (1, 1, 1), *, step: float | None = None
+    ) -> Perturbation:
+        """Scale by 1 + t times the factors, along the world's axes, around the object's centre."""
+        return cls(key, "scale", vector=_triple(key, factors), step=step)
+
+    @property
+    def is_motion(self) -> bool:
+        """Whether the object moves rigidly or is scaled, as opposed to entries being added to."""
+        return self.kind in ("translate", "rotate", "scale")
+
+    @property
+    def label(self) -> str:
+        """A short name for tables and files."""
+        if self.vector is not None:
+            return f"{self.key} {self.kind} " + ",".join(f"{x:g}" for x in self.vector)
+        if self.index is not None:
+            return f"{self.key}[{','.join(map(str, self.index))}]"
+        if self.kind == "random":
+            return f"{self.key} random {self.seed}"
+        return self.key if self.kind == "uniform" else f"{self.key} tangent"
+
+    def to_dict(self) -> dict:
+        """As JSON data, without what is unset."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if v is not None and (k, v) != ("seed", 0)}
+
+    @classmethod
+    def from_dict(cls, data: dict) -> Perturbation:
+        """The inverse of ``to_dict``."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        for name in data:
+            if name not in known:
+                raise InputError(f"a perturbation has no entry '{name}'{suggestion(name, known)}")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+
+    def bind(self, scene: mi.Scene) -> Curve:
+        """The parameter's curve in one scene; refuses with one sentence what cannot be perturbed."""
+        return Curve(self, scene)
+
+
+def _triple(key: str, vector) -> tuple[float, float, float]:
+    values = tuple(float(x) for x in vector)
+    if len(values) != 3 or not np.all(np.isfinite(values)) or not any(values):
+        raise InputError(f"'{key}': a motion needs three finite numbers that are not all zero, got {values}")
+    return values
+
+
+class Curve:
+    """A parameter of one scene as a function of the scalar t; the scene is changed in place and can be restored."""
+
+    def __init__(self, perturbation: Perturbation, scene: mi.Scene):
+        import mitsuba as mi
+
+        self.perturbation = perturbation
+        self.params = mi.traverse(scene)
+        key = perturbation.key
+        if key not in self.params:
+            raise InputError(f"the scene has no parameter '{key}'{suggestion(key, self.params.keys())}")
+        value = self.params[key]
+        self.base = _detached_copy(key, value)
+        self.is_transform = "Transform" in type(value).__name__
+        self.is_vertex_buffer = key.rsplit(".", 1)[-1] == "vertex_positions"
+        if perturbation.is_motion:
+            self._check_motion()
+            self.center = self._center()
+            self.tangent = None
+        else:
+            self._check_addition()
+            self.tangent = self._tangent()
+        self.step = perturbation.step if perturbation.step is not None else self._default_step(scene)
+        if not (np.isfinite(self.step) and self.step > 0):
+            raise InputError(f"'{key}': the step must be a positive number, got {self.step}")
+
+    def value(self, t: mi.Float):
+        """The parameter's value at t, attached to t where t is."""
+        import drjit as dr
+        import mitsuba as mi
+
+        kind = self.perturbation.kind
+        if not self.perturbation.is_motion:
+            flat = dr.ravel(self.base) + mi.Float(self.tangent) * t
+            if dr.is_tensor_v(self.base):
+                return type(self.base)(flat, self.base.shape)
+            return flat if isinstance(self.base, mi.Float) else dr.unravel(type(self.base), flat)
+
+        vector = mi.Vector3f(*self.perturbation.vector)
+        center = mi.Vector3f(*self.center.tolist())
+        identity = mi.Transform4f()
+        if kind == "translate":
+            motion = identity.translate(vector * t)
+        elif kind == "rotate":
+            turn = identity.rotate(vector, dr.rad2deg(t))
+            motion = identity.translate(center) @ turn @ identity.translate(-center)
+        else:
+            motion = identity.translate(center) @ identity.scale(1 + vector * t) @ identity.translate(-center)
+
+        if self.is_transform:
+            return motion @ self.base
+        if self.is_vertex_buffer:
+            return dr.ravel(motion @ dr.unravel(mi.Point3f, self.base))
+        return type(self.base)(motion @ mi.Point3f(self.base))
+
+    @contextlib.contextmanager
+    def moved(self, t: float) -> Iterator[None]:
+        """The scene with its parameter at a finite t, restored at the end."""
+        import mitsuba as mi
+
+        try:
+            self._assign(self.value(mi.Float(t)))
+            yield
+        finally:
+            self._assign(self.base)
+
+    @contextlib.contextmanager
+    def attached(self) -> Iterator[mi.Float]:
+        """The scene with its parameter attached to a differentiable t = 0, detached again at the end."""
+        import drjit as dr
+        import mitsuba as mi
+
+        t = mi.Float(0)
+        dr.enable_grad(t)
+        try:
+            self._assign(self.value(t))
+            yield t
+        finally:
+            self._assign(self.base)
+
+    def _assign(self, value) -> None:
+        self.params[self.perturbation.key] = type(value)(value)
+        self.params.update()
+
+    def _check_motion(self) -> None:
+        key, kind = self.perturbation.key, self.perturbation.kind
+        is_position = type(self.base).__name__.startswith("Point3f")
+        if not (self.is_transform or self.is_vertex_buffer or (is_position and kind == "translate")):
+            raise InputError(
+                f"'{key}' cannot be moved by '{kind}': it is neither 'vertex_positions' nor a transform"
+                + (" nor, for 'translate', a position" if kind == "translate" else "")
+            )
+
+    def _check_addition(self) -> None:
+        key = self.perturbation.key
+        if self.is_transform:
+            raise InputError(f"'{key}' is a transform: perturb it with translate, rotate or scale")
+
+    def _tangent(self) -> np.ndarray:
+        """Derivative of the flattened parameter with respect to t. [size]"""
+        direction = self.perturbation
+        shape = self.base.shape if hasattr(self.base, "shape") else np.array(self.base).shape
+        size = int(np.prod(shape))
+        if direction.kind == "uniform":
+            return np.ones(size, np.float32)
+        if direction.kind == "random":
+            generator = np.random.default_rng(derive_seed(direction.seed, "direction", direction.key))
+            return generator.choice(np.float32([-1, 1]), size)
+        if direction.kind == "tangent":
+            if len(direction.tangent) != size:
+                raise InputError(f"'{direction.key}' has {size} entries, but the tangent has {len(direction.tangent)}")
+            return np.float32(direction.tangent)
+        # A single number counts through the flattened array
+        index = direction.index
+        extent = shape if len(index) > 1 else (size,)
+        if len(index) != len(extent) or any(not 0 <= i < n for i, n in zip(index, extent, strict=True)):
+            raise InputError(f"'{direction.key}' has no component {list(index)}: its shape is {list(shape)}")
+        tangent = np.zeros(size, np.float32)
+        tangent[np.ravel_multi_index(index, extent)] = 1
+        return tangent
+
+    def _center(self) -> np.ndarray:
+        """The fixed point of rotations and scalings, world space. [3]"""
+        import drjit as dr
+        import mitsuba as mi
+
+        if self.is_vertex_buffer:
+            return np.array(dr.unravel(mi.Point3f, self.base)).reshape(3, -1).mean(axis=1)
+        if self.is_transform:
+            return np.array(self.base @ mi.Point3f(0)).reshape(3)
+        return np.zeros(3)
+
+    def _default_step(self, scene: mi.Scene) -> float:
+        kind, vector = self.perturbation.kind, self.perturbation.vector
+        if kind in _RIGID_STEP:
+            return _RIGID_STEP[kind]
+        if kind == "translate":
+            extent = np.array(scene.bbox().extents()).reshape(3)
+            size = float(np.linalg.norm(extent[np.isfinite(extent)]))
+            return 0.003 * (size if size > 0 else 1.0) / float(np.linalg.norm(vector))
+        moving = np.abs(self.flat_base()[self.tangent != 0])
+        typical = float(np.mean(moving)) if moving.size else 0.0
+        return 0.02 * (typical if typical > 1e-6 else 1.0) / float(np.max(np.abs(self.tangent)))
+
+    def flat_base(self) -> np.ndarray:
+        """The unperturbed value, flattened. [size]"""
+        import drjit as dr
+
+        return np.array(dr.ravel(self.base)).reshape(-1)
+
+
+def _detached_copy(key: str, value):
+    """A detached copy of a parameter's value, or one sentence why it has no derivative."""
+    import drjit as dr
+
+    kind = type(value).__name__
+    if not dr.is_array_v(value) and "Transform" not in kind:
+        raise InputError(f"'{key}' cannot be perturbed: it is a fixed {kind} that Mitsuba does not differentiate")
+    if dr.is_array_v(value) and not dr.is_float_v(value):
+        raise InputError(f"'{key}' cannot be perturbed: its entries are {kind}, not floating-point numbers")
+    return type(value)(dr.detach(value))
