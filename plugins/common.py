@@ -15,8 +15,21 @@ from pbdr.transport.film_edges import film_edge_samples
 from pbdr.transport.path import Limits, PathResult, Traits, first_hit, trace_path
 from pbdr.transport.sensor import project_first_vertex, require_projective, sensor_moves, sensor_vertex
 
-#: Later traversals need the graph between scene parameters and what derives from them
-KEEP_EDGES = dr.ADFlag.ClearInterior
+
+#: Tangents of scene parameters stay for the next traversal
+KEEP_INPUT = dr.ADFlag.ClearEdges | dr.ADFlag.ClearInterior
+
+
+def push_tangents(scene: mi.Scene) -> None:
+    """Carry tangents from wherever the user set them to everything that derives from a scene parameter.
+
+    Loops and passes differentiate in scopes of their own, which tangents cannot enter later.
+    """
+    attached = [value for _, value in mi.traverse(scene) if dr.grad_enabled(value)]
+    if attached:
+        dr.forward_to(attached)
+        dr.enqueue(dr.ADMode.Forward, attached)
+        dr.traverse(dr.ADMode.Forward, flags=dr.ADFlag.ClearEdges)
 
 
 class DifferentialIntegrator(RBIntegrator):
@@ -58,6 +71,7 @@ class DifferentialIntegrator(RBIntegrator):
         """Derivative of the image along the tangents set on the scene's parameters."""
         sensor = scene.sensors()[sensor] if isinstance(sensor, int) else sensor
         self.boundary.prepare(scene, sensor)
+        push_tangents(scene)
         gradient = 0
         for p in films.plan_passes(sensor, spp, seed, self.memory_budget):
             with dr.suspend_grad():
@@ -77,12 +91,12 @@ class DifferentialIntegrator(RBIntegrator):
     def _forward(self, scene, camera, p):
         with dr.resume_grad():
             motion = self.motion(scene, camera, p)
-            directions = [dr.forward_to(x, flags=KEEP_EDGES) for x in films.attached_parts(motion)]
+            directions = [dr.forward_to(x, flags=KEEP_INPUT) for x in films.attached_parts(motion)]
         if self.taped:
             with dr.resume_grad():
                 attached = self.trace(scene, camera, Taped()).L
                 self.require_gradient(dr.grad_enabled(attached), motion)
-                δL = dr.forward_to(attached, flags=KEEP_EDGES) if dr.grad_enabled(attached) else mi.Spectrum(0)
+                δL = dr.forward_to(attached, flags=KEEP_INPUT) if dr.grad_enabled(attached) else mi.Spectrum(0)
             L = dr.detach(attached, True)
         else:
             L = self.trace(scene, camera, Primal()).L

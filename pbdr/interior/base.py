@@ -16,6 +16,9 @@ class Rule(abc.ABC):
     #: Whether the loop has to provide attached factors
     attached: bool = False
 
+    #: Whether the loop is written out, one copy of its body for each vertex, instead of recorded once
+    unrolled: bool = False
+
     #: Word for kernel labels
     name: str
 

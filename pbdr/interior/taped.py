@@ -8,13 +8,15 @@ from .base import Rule
 
 
 class Taped(Rule):
-    """Sums attached light under an attached throughput; Dr.Jit differentiates the loop.
+    """Sums attached light under an attached throughput; Dr.Jit differentiates the whole path.
 
-    Shares the factors of each vertex with the replay rules but none of their bookkeeping. Reverse mode stores the loop
-    state of every iteration, so memory grows with the path depth.
+    Shares the factors of each vertex with the replay rules but none of their bookkeeping. The loop is written out, since
+    Dr.Jit 1.5 fails to differentiate a recorded loop whose carried state and scene parameters are both attached; memory
+    and compile time grow with the path depth.
     """
 
     attached = True
+    unrolled = True
     name = "taped"
 
     def start(self) -> tuple[mi.Spectrum, mi.Spectrum]:

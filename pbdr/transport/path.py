@@ -173,17 +173,20 @@ def trace_path(
     active = mi.Bool(active)
     valid = mi.Bool(not limits.hide_emitters and scene.environment() is not None)
 
+    # Symbolic loop over the active lanes, or one copy of the body for each vertex if the rule asks for it
+    vertex = 0
+    more = rule.unrolled or active
     while dr.hint(
-        active,
-        max_iterations=limits.max_depth,
+        more,
+        mode="scalar" if rule.unrolled else None,
         label=f"path ({rule.name})",
         exclude=[rule, limits, traits, integrator, ctx, scene],
     ):
         # Material point of this vertex, seen from the attached vertex before it
         with dr.resume_grad(when=rule.attached):
-            si = material_point(pi, ray, mi.RayFlags.All)
+            si = material_point(pi, ray, mi.RayFlags.All, active)
             if dr.hint(dr.grad_enabled(si.p) or dr.grad_enabled(origin), mode="scalar"):
-                before = material_point(pi_prev, ray_prev, mi.RayFlags.Minimal, depth > 0)
+                before = material_point(pi_prev, ray_prev, mi.RayFlags.Minimal, active & (depth > 0))
                 ω = dr.normalize(dr.select(depth > 0, before.p, origin) - si.p)
                 si.wi = dr.replace_grad(si.wi, dr.select(si.is_valid(), si.to_local(ω), si.wi))
         bsdf = si.bsdf(ray)
@@ -191,15 +194,15 @@ def trace_path(
         # Emission toward the previous vertex, weighted against emitter sampling there
         with dr.suspend_grad():
             ds = mi.DirectionSample3f(scene, si, it_prev)
-            pdf_emitter = scene.pdf_emitter_direction(it_prev, ds, ~delta_prev)
-            visible = mi.Bool(True)
+            pdf_emitter = scene.pdf_emitter_direction(it_prev, ds, active & ~delta_prev)
+            visible = mi.Bool(active)
             if dr.hint(limits.hide_emitters, mode="scalar"):
-                visible = (depth > 0) | si.is_valid()
+                visible &= (depth > 0) | si.is_valid()
         with dr.resume_grad(when=rule.attached):
             Le = β * power_heuristic(pdf_prev, pdf_emitter) * ds.emitter.eval(si, visible)
 
         # Light from one sampled emitter
-        active_next = (depth + 1 < limits.max_depth) & si.is_valid()
+        active_next = active & (depth + 1 < limits.max_depth) & si.is_valid()
         with dr.resume_grad(when=rule.attached):
             Ld = β * direct_light(
                 scene, si, bsdf, sampler.next_2d(),
@@ -211,7 +214,7 @@ def trace_path(
             sample_1, sample_2 = sampler.next_1d(), sampler.next_2d()
             bs, bsdf_weight = bsdf.sample(ctx, si, sample_1, sample_2, active_next)
             ray_next = dr.detach(si.spawn_ray(si.to_world(bs.wo)), True)
-            valid |= si.is_valid() & ~mi.has_flag(bs.sampled_type, mi.BSDFFlags.Null)
+            valid |= active & si.is_valid() & ~mi.has_flag(bs.sampled_type, mi.BSDFFlags.Null)
             η *= bs.eta
             weight = dr.detach(bsdf_weight)
 
@@ -246,5 +249,10 @@ def trace_path(
         pi = pi_next
         depth[si.is_valid()] += 1
         active = active_next
+        if dr.hint(rule.unrolled, mode="scalar"):
+            vertex += 1
+            more = vertex < limits.max_depth
+        else:
+            more = active
 
     return PathResult(L, δL, valid)
