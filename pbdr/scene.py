@@ -1,0 +1,222 @@
+"""Loading scenes from XML, with errors that say what to do, and finding sensors in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from xml.etree import ElementTree
+
+import mitsuba as mi
+
+from . import resources
+from .errors import InputError, suggestion
+from .scene_parameters import ParameterInfo as ParameterInfo
+from .scene_parameters import describe_parameters as describe_parameters
+from .scene_parameters import find_parameters as find_parameters
+from .scene_parameters import scene_parameters as scene_parameters
+
+
+def locate_scene(source: str | Path) -> Path:
+    """The XML file that a path, a folder or the name of a bundled scene stands for.
+
+    Args:
+        source: An XML file, a folder with a ``scene.xml``, or one of :func:`pbdr.resources.scene_names`.
+
+    Example:
+        >>> locate_scene("cornell_box").name
+        'scene.xml'
+    """
+    path = Path(source)
+    if path.is_dir() and (path / "scene.xml").is_file():
+        return path / "scene.xml"
+    if path.is_file():
+        return path
+    if str(source) in resources.scene_names():
+        return resources.folder("scenes") / str(source) / "scene.xml"
+    if path.is_dir():
+        raise InputError(f"the folder '{source}' has no scene.xml")
+    if path.suffix or len(path.parts) > 1:
+        neighbours = [str(p) for p in path.parent.glob("*.xml")] if path.parent.is_dir() else []
+        raise InputError(
+            f"the scene file '{source}' does not exist{suggestion(str(source), neighbours, allowed='there')}"
+        )
+    names = resources.scene_names()
+    raise InputError(
+        f"'{source}' is neither a file nor a bundled scene{suggestion(str(source), names, allowed='bundled')}"
+    )
+
+
+def load_scene(
+    source: str | Path, overrides: Mapping[str, str] | None = None, float_textures: Iterable[str] = ()
+) -> mi.Scene:
+    """Load a scene so that its parameters keep stable, telling names.
+
+    Shapes and materials are never merged. Objects of the scene without an ``id`` are named after their plugin
+    (``perspective``, ``rectangle``, ``rectangle_1``, …), and a texture shared by name is found under the first object
+    that uses it.
+
+    Args:
+        source: An XML file, a folder with a ``scene.xml``, or the name of a bundled scene.
+        overrides: Values for the ``<default>`` parameters of the XML file.
+        float_textures: Parameter keys or globs. The 8-bit and half-precision bitmaps that they name are stored in
+            full precision, so that they can be optimized; the rendered image stays the same.
+
+    Returns:
+        The scene, for the active variant.
+
+    Example:
+        >>> scene = load_scene("cornell_box", {"size": "32"})
+    """
+    if mi.variant() is None:
+        raise InputError("no Mitsuba variant is set: call mi.set_variant('llvm_ad_rgb') first")
+    path = locate_scene(source)
+    overrides = {key: str(value) for key, value in (overrides or {}).items()}
+    _check_overrides(path, overrides)
+    scene, state = _load(path, overrides, promoted=frozenset())
+    patterns = list(float_textures)
+    if not patterns:
+        return scene
+    promoted = _narrow_bitmaps(scene, state, patterns)
+    return _load(path, overrides, promoted)[0] if promoted else scene
+
+
+def select_sensor(scene: mi.Scene, sensor: int | str = 0) -> mi.Sensor:
+    """A sensor of the scene by its position or its id.
+
+    Example:
+        >>> select_sensor(scene, "front").id()
+        'front'
+    """
+    sensors = scene.sensors()
+    if not sensors:
+        raise InputError("the scene has no sensor")
+    for candidate in sensors:
+        if candidate.id() == sensor:
+            return candidate
+    if isinstance(sensor, int) or re.fullmatch(r"-?\d+", sensor):
+        if 0 <= int(sensor) < len(sensors):
+            return sensors[int(sensor)]
+        raise InputError(f"the scene has no sensor {sensor}; allowed: 0 to {len(sensors) - 1}")
+    raise InputError(f"the scene has no sensor '{sensor}'{suggestion(sensor, [s.id() for s in sensors])}")
+
+
+def require_emitters(scene: mi.Scene) -> None:
+    """Refuse a scene without any light, of which every image and every gradient is zero."""
+    if not scene.emitters():
+        raise InputError("the scene has no emitters, so every image and gradient would be zero")
+
+
+def _load(path: Path, overrides: Mapping[str, str], promoted: frozenset[int]) -> tuple[mi.Scene, mi.parser.ParserState]:
+    """Parse, name and instantiate the file, with some of its bitmap nodes stored in full precision."""
+    config = mi.parser.ParserConfig(mi.variant())
+    config.merge_equivalent = config.merge_meshes = False
+    resolver = mi.file_resolver()
+    local = mi.FileResolver(resolver)
+    local.prepend(str(path.parent))
+    mi.set_file_resolver(local)
+    try:
+        state = mi.parser.parse_file(config, str(path), **overrides)
+        mi.parser.transform_all(config, state)
+        if state.root.type != mi.ObjectType.Scene:
+            raise InputError(f"{path}: the file describes a '{state.root.props.plugin_name()}', not a scene")
+        _name_nodes(state)
+        _hide_shared_textures(state)
+        for index in promoted:
+            state.nodes[index].props["format"] = "variant"
+        # Instantiation replaces references by objects, so it works on a copy
+        return mi.parser.instantiate(config, mi.parser.ParserState(state)), state
+    except RuntimeError as error:
+        raise InputError(_explain(str(error), path)) from error
+    finally:
+        mi.set_file_resolver(resolver)
+
+
+def _name_nodes(state: mi.parser.ParserState) -> None:
+    """Give every object without an id one that is the same in each run; Mitsuba would take its address."""
+    taken = {node.props.id() for node in state.nodes}
+    for node in list(state.nodes)[1:]:
+        if node.props.id():
+            continue
+        name = plugin = node.props.plugin_name()
+        count = 0
+        while name in taken:
+            count += 1
+            name = f"{plugin}_{count}"
+        taken.add(name)
+        node.props.set_id(name)
+
+
+def _hide_shared_textures(state: mi.parser.ParserState) -> None:
+    """Take textures out of the scene's own children: there a bitmap loses its id, and its key would be an address."""
+    root = state.root.props
+    for name, child in _references(root):
+        if state.nodes[child].type == mi.ObjectType.Texture:
+            del root[name]
+
+
+def _references(props: mi.Properties) -> list[tuple[str, int]]:
+    """Property name and node index of each object that a node refers to."""
+    kind = mi.Properties.Type.ResolvedReference
+    names = list(props.keys())
+    return [(name, props[name].index()) for name in names if props.type(name) == kind]
+
+
+def _narrow_bitmaps(scene: mi.Scene, state: mi.parser.ParserState, patterns: Iterable[str]) -> frozenset[int]:
+    """Nodes of the bitmaps among the named parameters that are stored with less than the variant's precision."""
+    parameters = scene_parameters(scene)
+    node_of_id = {node.props.id(): index for index, node in enumerate(state.nodes)}
+    promoted = set()
+    for key in (key for pattern in patterns for key in find_parameters(scene, pattern)):
+        _, _, owner, _ = parameters.properties[key]
+        if re.search(r"\[(uint8|float16)\]$", owner.class_name()) is None:
+            continue
+        parent = parameters.hierarchy[owner][0]
+        references = dict(_references(state.nodes[node_of_id[parent.id()]].props))
+        name = key.split(".")[-2]
+        children = [references[name]] if name in references else references.values()
+        promoted.update(c for c in children if state.nodes[c].props.plugin_name() == "bitmap")
+    return frozenset(promoted)
+
+
+def _check_overrides(path: Path, overrides: Mapping[str, str]) -> None:
+    """Refuse values for parameters that the file does not declare."""
+    if not overrides:
+        return
+    try:
+        declared = [node.get("name", "") for node in ElementTree.parse(path).iter("default")]
+    except ElementTree.ParseError:
+        return  # Mitsuba's parser says where and why
+    for name in overrides:
+        if name not in declared:
+            hint = suggestion(name, declared) or "; it declares none"
+            raise InputError(f"{path}: the scene has no <default> parameter '{name}'{hint}")
+
+
+def plugin_names() -> list[str]:
+    """The plugins that come with Mitsuba, whatever their kind."""
+    folder = Path(mi.__file__).parent / "plugins"
+    return sorted({file.name.split(".")[0] for file in folder.iterdir() if file.suffix in {".so", ".dll", ".dylib"}})
+
+
+def _explain(message: str, path: Path) -> str:
+    """One sentence out of a message of Mitsuba's scene parser: file, line, what is wrong."""
+    message = re.sub(r"\[[\w.]+\.cpp:\d+\] ?", "", message).strip()
+    line = re.search(r"\(line (\d+), col \d+\)", message)
+    where = f"{path}, line {line[1]}" if line else str(path)
+    if m := re.search(r"Parsing of XML file .* failed: (.*) \(line", message):
+        return f"{where}: malformed XML: {m[1]}"
+    if m := re.search(r'Plugin "([^"]*)" not found', message):
+        return f"{where}: there is no plugin '{m[1]}'{suggestion(m[1], plugin_names())}"
+    if m := re.search(r'unreferenced propert\w+ in (\w+) plugin of type "([^"]*)":\s*- \w+ "([^"]*)"', message):
+        return f"{where}: the {m[1]} '{m[2]}' has no property '{m[3]}'"
+    if m := re.search(r'failed to instantiate (\w+) plugin of type "([^"]*)": (.*)', message, flags=re.S):
+        return f"{where}: the {m[1]} '{m[2]}' cannot be loaded: {_sentence(m[3])}"
+    message = re.sub(r"^(Error )?[Ww]hile loading .*?\(line \d+, col \d+\): ", "", message)
+    return f"{where}: {_sentence(message)}"
+
+
+def _sentence(text: str) -> str:
+    """The first sentence of a nested message, without the name of the class that raised it."""
+    text = re.sub(r"\[[A-Z]\w+\] ", "", text)
+    return re.split(r"\. |\n", " ".join(text.split("\n  - ")), maxsplit=1)[0].rstrip(". ")
