@@ -28,7 +28,7 @@ def register_plugins() -> None:
     package = types.ModuleType(_PACKAGE)
     package.__path__ = [str(resources.folder("plugins"))]
     sys.modules[_PACKAGE] = package
-    setattr(sys.modules["pbdr"], "plugins", package)
+    sys.modules["pbdr"].plugins = package
     for file in sorted(resources.folder("plugins").glob("*.py")):
         importlib.import_module(f"{_PACKAGE}.{file.stem}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -21,3 +23,15 @@ def scene_names() -> list[str]:
         True
     """
     return sorted(path.parent.name for path in folder("scenes").glob("*/scene.xml"))
+
+
+def scene_description(name: str) -> str:
+    """One line about a bundled scene: ``description`` of its ``job.toml``, else the first comment of its XML."""
+    scene = folder("scenes") / name
+    job = scene / "job.toml"
+    if job.is_file():
+        description = tomllib.loads(job.read_text(encoding="utf-8")).get("description")
+        if description:
+            return str(description)
+    comment = re.search(r"<!--(.*?)-->", (scene / "scene.xml").read_text(encoding="utf-8"), flags=re.S)
+    return " ".join(comment[1].split()) if comment else ""

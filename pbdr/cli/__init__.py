@@ -1,0 +1,68 @@
+"""The command ``pbdr``: every module of this package that has a ``register`` function adds its commands."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import sys
+
+import typer
+
+from ..errors import InputError, NonFiniteError
+
+EXIT_BAD_INPUT = 2
+EXIT_NON_FINITE = 3
+EXIT_INTERRUPTED = 130
+
+
+def _root() -> None:
+    """Physically based differentiable rendering: render, differentiate, optimize."""
+
+
+def build_app() -> typer.Typer:
+    """The command-line application, with the commands of all modules of this package.
+
+    A command module defines ``register(app: typer.Typer) -> None``; nothing else names it.
+    """
+    app = typer.Typer(
+        name="pbdr",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for module in sorted(pkgutil.iter_modules(__path__), key=lambda found: found.name):
+        if not module.name.startswith("_"):
+            loaded = importlib.import_module(f"{__name__}.{module.name}")
+            if register := getattr(loaded, "register", None):
+                register(app)
+    return app
+
+
+app = build_app()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; errors that a user can cause become one sentence and an exit code.
+
+    Exit codes: 2 for bad input, 3 when a loss or gradient stayed non-finite, 130 after Ctrl-C. With ``PBDR_DEBUG=1``
+    in the environment the Python traceback is shown as well.
+    """
+    try:
+        app(arguments)
+    except InputError as error:
+        _fail(error, EXIT_BAD_INPUT)
+    except NonFiniteError as error:
+        _fail(error, EXIT_NON_FINITE)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _fail(error: Exception, code: int) -> None:
+    """Print one sentence on stderr and leave."""
+    if os.environ.get("PBDR_DEBUG") == "1":
+        raise error
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,59 @@
+"""Options that several commands share, and choosing the variant for the command line."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..errors import InputError
+
+#: ``--variant``: annotate the parameter with it, default None, and hand the value to :func:`use_variant`
+VariantOption = Annotated[
+    str | None,
+    typer.Option(
+        "--variant",
+        help="Mitsuba variant, e.g. llvm_ad_rgb; default: cuda_ad_rgb if it can run here, else llvm_ad_rgb.",
+    ),
+]
+
+#: ``--set KEY=VALUE``, which may be repeated
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value; may be repeated.")
+]
+
+
+def use_variant(name: str | None) -> str:
+    """Choose and set the Mitsuba variant of a command.
+
+    Args:
+        name: What the user asked for; None for the best one that can run here.
+
+    Returns:
+        The variant that is now set.
+    """
+    import mitsuba as mi
+
+    from ..variants import default_variant, require_variant
+
+    variant = require_variant(name) if name else default_variant()
+    mi.set_log_level(mi.LogLevel.Error)
+    mi.set_variant(variant)
+    mi.set_log_level(mi.LogLevel.Warn)
+    return variant
+
+
+def parse_assignments(assignments: list[str] | None, option: str = "--set") -> dict[str, str]:
+    """Split repeated ``KEY=VALUE`` arguments.
+
+    Example:
+        >>> parse_assignments(["metal.alpha.value=0.2"])
+        {'metal.alpha.value': '0.2'}
+    """
+    pairs = {}
+    for text in assignments or []:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"{option} needs KEY=VALUE, got '{text}'")
+        pairs[key.strip()] = value.strip()
+    return pairs
