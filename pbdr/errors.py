@@ -45,7 +45,7 @@ def closest(name: str, candidates: Iterable[str], count: int = 3) -> list[str]:
     candidates = list(candidates)
     matches = difflib.get_close_matches(name, candidates, n=count, cutoff=0.5)
     # A key typed without its prefix ("alpha" for "glossy.bsdf.alpha.value") is closer than the ratio says
-    matches += [c for c in candidates if name.lower() in c.lower() and c not in matches]
+    matches += [c for c in candidates if name and name.lower() in c.lower() and c not in matches]
     return matches[:count]
 
 

@@ -11,7 +11,10 @@ import mitsuba as mi
 
 from . import resources
 from .errors import InputError, suggestion
+from .integrators import integrator_names
+from .messages import explain, plugin_names
 from .scene_parameters import ParameterInfo as ParameterInfo
+from .scene_parameters import assign_parameter as assign_parameter
 from .scene_parameters import describe_parameters as describe_parameters
 from .scene_parameters import find_parameters as find_parameters
 from .scene_parameters import scene_parameters as scene_parameters
@@ -127,7 +130,8 @@ def _load(path: Path, overrides: Mapping[str, str], promoted: frozenset[int]) ->
         # Instantiation replaces references by objects, so it works on a copy
         return mi.parser.instantiate(config, mi.parser.ParserState(state)), state
     except RuntimeError as error:
-        raise InputError(_explain(str(error), path)) from error
+        known = {*plugin_names(Path(mi.__file__).parent), *integrator_names()}
+        raise InputError(explain(str(error), str(path), known)) from error
     finally:
         mi.set_file_resolver(resolver)
 
@@ -191,32 +195,3 @@ def _check_overrides(path: Path, overrides: Mapping[str, str]) -> None:
         if name not in declared:
             hint = suggestion(name, declared) or "; it declares none"
             raise InputError(f"{path}: the scene has no <default> parameter '{name}'{hint}")
-
-
-def plugin_names() -> list[str]:
-    """The plugins that come with Mitsuba, whatever their kind."""
-    folder = Path(mi.__file__).parent / "plugins"
-    return sorted({file.name.split(".")[0] for file in folder.iterdir() if file.suffix in {".so", ".dll", ".dylib"}})
-
-
-def _explain(message: str, path: Path) -> str:
-    """One sentence out of a message of Mitsuba's scene parser: file, line, what is wrong."""
-    message = re.sub(r"\[[\w.]+\.cpp:\d+\] ?", "", message).strip()
-    line = re.search(r"\(line (\d+), col \d+\)", message)
-    where = f"{path}, line {line[1]}" if line else str(path)
-    if m := re.search(r"Parsing of XML file .* failed: (.*) \(line", message):
-        return f"{where}: malformed XML: {m[1]}"
-    if m := re.search(r'Plugin "([^"]*)" not found', message):
-        return f"{where}: there is no plugin '{m[1]}'{suggestion(m[1], plugin_names())}"
-    if m := re.search(r'unreferenced propert\w+ in (\w+) plugin of type "([^"]*)":\s*- \w+ "([^"]*)"', message):
-        return f"{where}: the {m[1]} '{m[2]}' has no property '{m[3]}'"
-    if m := re.search(r'failed to instantiate (\w+) plugin of type "([^"]*)": (.*)', message, flags=re.S):
-        return f"{where}: the {m[1]} '{m[2]}' cannot be loaded: {_sentence(m[3])}"
-    message = re.sub(r"^(Error )?[Ww]hile loading .*?\(line \d+, col \d+\): ", "", message)
-    return f"{where}: {_sentence(message)}"
-
-
-def _sentence(text: str) -> str:
-    """The first sentence of a nested message, without the name of the class that raised it."""
-    text = re.sub(r"\[[A-Z]\w+\] ", "", text)
-    return re.split(r"\. |\n", " ".join(text.split("\n  - ")), maxsplit=1)[0].rstrip(". ")

@@ -96,6 +96,57 @@ def numbers(value: object) -> np.ndarray | None:
     return array
 
 
+def assign_parameter(parameters: mi.SceneParameters, key: str, values: np.ndarray | float) -> None:
+    """Give a parameter new numbers, checked; ``parameters.update()`` must follow.
+
+    Args:
+        parameters: From :func:`scene_parameters`.
+        key: An exact key.
+        values: As many numbers as the parameter holds, in any shape (a matrix row by row); or one number for all of
+            them, except for the buffers of a mesh.
+
+    Example:
+        >>> assign_parameter(parameters, "metal.alpha.value", 0.2)
+        >>> parameters.update()
+    """
+    keys = list(parameters.keys())
+    if key not in keys:
+        raise InputError(f"no parameter of the scene is called '{key}'{suggestion(key, keys)}")
+    current, values = parameters[key], np.asarray(values)
+    held = numbers(current)
+    if parameters.flags(key) & mi.ParamFlags.ReadOnly:
+        raise InputError(f"the parameter '{key}' is read-only")
+    if held is None:
+        raise InputError(f"the parameter '{key}' holds no numbers but a {type(current).__name__}")
+    if not np.isfinite(values).all():
+        raise InputError(f"the parameter '{key}' must be finite, got {values[~np.isfinite(values)].flat[0]}")
+    is_buffer = held.ndim == 1 and type(current).__name__ not in {"Color3f", "Vector3f", "Point3f"}
+    if values.size != held.size and (values.size != 1 or is_buffer):
+        raise InputError(f"the parameter '{key}' holds {_size(held)}, got {values.size}")
+    if held.dtype.kind in "iu" and (np.asarray(values, dtype=np.float64) % 1).any():
+        raise InputError(f"the parameter '{key}' holds integers, got {values.flat[0]:g}")
+    values = np.broadcast_to(values, held.shape) if values.size == 1 else values.reshape(held.shape)
+    parameters[key] = _like(current, np.ascontiguousarray(values, dtype=held.dtype))
+
+
+def _size(held: np.ndarray) -> str:
+    """How many numbers there are, in words."""
+    shape = f" (shape {' × '.join(map(str, held.shape))})" if held.ndim > 1 else ""
+    return f"{held.size} number{'s' if held.size > 1 else ''}{shape}"
+
+
+def _like(current: object, values: np.ndarray) -> object:
+    """The numbers as a value of the parameter's own type."""
+    kind = type(current)
+    if "Transform" in kind.__name__:
+        return kind(type(current.matrix)(values))
+    if dr.is_tensor_v(current):
+        return kind(values)
+    if dr.is_array_v(current):
+        return kind(*values.tolist()) if dr.depth_v(current) > 1 and values.ndim == 1 else kind(values)
+    return kind(values.item())
+
+
 def _describe(parameters: mi.SceneParameters, key: str) -> ParameterInfo:
     """Read one parameter's value and flags."""
     value = parameters[key]
