@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Something that the user gave cannot be used; the message is one sentence that says what, where and what is allowed.
+    """What the user gave cannot be used; the message is one sentence that says what, where and what is allowed.
 
     The command line prints the sentence and exits with code 2; Python users see an ordinary ``ValueError``.
     """
