@@ -27,7 +27,7 @@ def push_tangents(scene: mi.Scene) -> None:
     """
     attached = [value for _, value in mi.traverse(scene) if dr.grad_enabled(value)]
     if attached:
-        dr.forward_to(attached)
+        dr.forward_to(attached, flags=dr.ADFlag.ClearEdges)
         dr.enqueue(dr.ADMode.Forward, attached)
         dr.traverse(dr.ADMode.Forward, flags=dr.ADFlag.ClearEdges)
 
@@ -91,7 +91,8 @@ class DifferentialIntegrator(RBIntegrator):
     def _forward(self, scene, camera, p):
         with dr.resume_grad():
             motion = self.motion(scene, camera, p)
-            directions = [dr.forward_to(x, flags=KEEP_INPUT) for x in films.attached_parts(motion)]
+            parts = films.attached_parts(motion)
+            directions = dr.forward_to(*parts, flags=KEEP_INPUT) if parts else []
         if self.taped:
             with dr.resume_grad():
                 attached = self.trace(scene, camera, Taped()).L
@@ -114,12 +115,16 @@ class DifferentialIntegrator(RBIntegrator):
         δL, *adjoints = films.adjoint(camera, motion, L, grad_in)
         dr.eval(L, δL, adjoints)
         with dr.resume_grad():
-            for part, δ in zip(films.attached_parts(motion), adjoints, strict=True):
-                dr.backward_from(dr.dot(part, δ) if dr.depth_v(part) > 1 else part * δ)
+            # One traversal: it clears the graph that all parts share
+            parts = films.attached_parts(motion)
             if self.taped:
                 self.require_gradient(dr.grad_enabled(attached), motion)
-                if dr.grad_enabled(attached):
-                    dr.backward_from(attached * δL)
+                parts, adjoints = [*parts, attached], [*adjoints, δL]
+            for part, δ in zip(parts, adjoints, strict=True):
+                if dr.grad_enabled(part):
+                    dr.set_grad(part, δ)
+                    dr.enqueue(dr.ADMode.Backward, part)
+            dr.traverse(dr.ADMode.Backward)
         if not self.taped:
             rule = ReplayBackward(L, δL)
             self.trace(scene, camera, rule)
@@ -139,10 +144,12 @@ class DifferentialIntegrator(RBIntegrator):
 
     def trace(self, scene, camera: films.Camera, rule: Rule) -> PathResult:
         """Send the camera's rays through the path loop; every call uses the same random numbers."""
+        with dr.resume_grad(when=rule.attached):
+            traits = Traits.of(scene, rule.attached)
+            origin = sensor_vertex(camera.sensor, camera.ray)
         return trace_path(
             scene, camera.sampler.clone(), camera.ray,
-            rule=rule, limits=self.limits, traits=Traits.of(scene, rule.attached), integrator=self,
-            origin=sensor_vertex(camera.sensor, camera.ray), active=mi.Bool(True),
+            rule=rule, limits=self.limits, traits=traits, integrator=self, origin=origin, active=mi.Bool(True),
         )  # fmt: skip
 
     def motion(self, scene, camera: films.Camera, p: films.Pass) -> films.Motion | None:
@@ -157,7 +164,7 @@ class DifferentialIntegrator(RBIntegrator):
             with dr.suspend_grad():
                 return trace_path(
                     scene, sampler, ray, rule=Primal(), limits=self.limits, traits=Traits.of(scene, False),
-                    integrator=self, origin=mi.Point3f(0), active=active,
+                    integrator=self, origin=mi.Point3f(0), active=mi.Bool(active),
                 ).L  # fmt: skip
 
         context = films.Context(scene, camera.sensor, camera.spp, p.seed, radiance)

@@ -33,9 +33,7 @@ def material_point(
     return pi.compute_surface_interaction(ray, flags | mi.RayFlags.FollowShape, active)
 
 
-def area_jacobian(
-    pi: mi.PreliminaryIntersection3f, si: mi.SurfaceInteraction3f, active: mi.Bool = True
-) -> mi.Float:
+def area_jacobian(pi: mi.PreliminaryIntersection3f, si: mi.SurfaceInteraction3f, active: mi.Bool = True) -> mi.Float:
     """A factor of value 1 that carries the relative change of surface area around a material point.
 
     J = dA(x)/dA(p), the Jacobian of the motion from the material to the moving surface [Zhang et al. 2020, "Path-space

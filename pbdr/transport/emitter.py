@@ -50,11 +50,11 @@ def follow_emitter(
     followed = dr.detach(ds, True)
     jacobian = mi.Float(1)
     if moving:
-        # Find the sampled point on the light again: a short ray, since visibility is known
+        # Find the sampled point on the light again, by a short ray along the light's normal: along the sampled
+        # direction grazing rays miss, and each miss near a corner weighs 1/r
         with dr.suspend_grad():
-            ray = dr.detach(si, True).spawn_ray_to(ds.p)
-            ray.o = dr.fma(ray.d, ray.maxt, ray.o)
-            ray.maxt = dr.largest(mi.Float)
+            ε = 1e-5 * (1 + dr.max(dr.abs(ds.p)))
+            ray = mi.Ray3f(ds.p + ds.n * ε, -ds.n, 2 * ε, ds.time, si.wavelengths)
             pi = scene.ray_intersect_preliminary(ray, coherent=False, active=on_surface)
         light = material_point(pi, ray, mi.RayFlags.All, on_surface)
         on_light = on_surface & light.is_valid()
