@@ -12,8 +12,9 @@ import numpy as np
 
 from .errors import InputError, suggestion
 
-#: Parameters of sensors and emitters that the integrators can attach although Mitsuba marks them as not differentiable
-_POSE_NAMES = frozenset({"to_world", "x_fov", "principal_point_offset_x", "principal_point_offset_y", "position"})
+#: Sensors and their parameters that pbdr's integrators attach although Mitsuba marks them as not differentiable
+_ATTACHED_SENSORS = frozenset({"PerspectiveCamera", "ThinLensCamera"})
+_POSE_NAMES = frozenset({"to_world", "x_fov", "principal_point_offset_x", "principal_point_offset_y"})
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,8 @@ def assign_parameter(parameters: mi.SceneParameters, key: str, values: np.ndarra
         raise InputError(f"the parameter '{key}' holds {_size(held)}, got {values.size}")
     if held.dtype.kind in "iu" and (np.asarray(values, dtype=np.float64) % 1).any():
         raise InputError(f"the parameter '{key}' holds integers, got {values.flat[0]:g}")
-    values = np.broadcast_to(values, held.shape) if values.size == 1 else values.reshape(held.shape)
-    parameters[key] = _like(current, np.ascontiguousarray(values, dtype=held.dtype))
+    values = np.full(held.shape, values.item()) if values.size == 1 else values.reshape(held.shape)
+    parameters[key] = _like(current, values.astype(held.dtype))
 
 
 def _size(held: np.ndarray) -> str:
@@ -177,10 +178,8 @@ def _derivative(parameters: mi.SceneParameters, key: str, value: object) -> tupl
         return False, False, f"it is {kind}"
     if flags & mi.ParamFlags.ReadOnly:
         return False, False, "it is read-only"
-    if isinstance(owner, mi.Sensor) and name in _POSE_NAMES:
+    if owner.class_name() in _ATTACHED_SENSORS and name in _POSE_NAMES:
         return True, True, "moves the camera"
-    if isinstance(owner, mi.Emitter) and name in _POSE_NAMES:
-        return True, True, "moves a light and its shadows"
     if flags & mi.ParamFlags.NonDifferentiable:
         return False, False, "Mitsuba does not differentiate it"
     # Mitsuba also marks materials whose sampling decisions change; only shapes move what hides what

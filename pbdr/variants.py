@@ -150,10 +150,7 @@ def unusable_reason(variant: str) -> str | None:
     import drjit as dr
 
     if variant.startswith("cuda_"):
-        if not dr.has_backend(dr.JitBackend.CUDA):
-            return "no usable NVIDIA GPU and driver were found"
-        if not has_optix():
-            return "the NVIDIA driver comes without OptiX (libnvoptix.so.1)"
+        return cuda_problem()
     if variant.startswith("llvm_"):
         if os.environ.get(LLVM_VARIABLE) == NO_LLVM:
             return f"no LLVM {OLDEST_LLVM} or newer was found (pip install karellen-llvm-core)"
@@ -162,15 +159,26 @@ def unusable_reason(variant: str) -> str | None:
     return None
 
 
-def has_optix() -> bool:
-    """Whether the ray tracing library of NVIDIA's driver can be loaded (taken for granted elsewhere than on Linux)."""
-    if sys.platform != "linux":
-        return True
-    try:
-        ctypes.CDLL("libnvoptix.so.1")
-    except OSError:
-        return False
-    return True
+def cuda_problem() -> str | None:
+    """Why Mitsuba's CUDA variants cannot run here, or None if they can: driver, GPU, Dr.Jit, OptiX."""
+    import drjit as dr
+
+    # Other systems name their libraries differently; there Dr.Jit's own word has to do
+    if sys.platform == "linux":
+        try:
+            driver = ctypes.CDLL("libcuda.so.1")
+        except OSError:
+            return "there is no NVIDIA driver (libcuda.so.1)"
+        if code := driver.cuInit(0):
+            return f"the NVIDIA driver finds no usable GPU (error {code})"
+    if not dr.has_backend(dr.JitBackend.CUDA):
+        return "Dr.Jit cannot use the NVIDIA driver, which may be too old"
+    if sys.platform == "linux":
+        try:
+            ctypes.CDLL("libnvoptix.so.1")
+        except OSError:
+            return "the NVIDIA driver comes without OptiX (libnvoptix.so.1)"
+    return None
 
 
 def default_variant() -> str:

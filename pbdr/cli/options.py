@@ -22,6 +22,14 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value; may be repeated.")
 ]
 
+#: ``--define KEY=VALUE`` for the ``<default>`` parameters of a scene file
+DefineOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-D", "--define", metavar="NAME=VALUE", help="Value for a <default> of the scene file; may be repeated."
+    ),
+]
+
 
 def use_variant(name: str | None) -> str:
     """Choose and set the Mitsuba variant of a command.

@@ -1,0 +1,154 @@
+"""``pbdr render``: an image of a scene."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import InputError, suggestion
+from .options import DefineOption, SetOption, VariantOption, parse_assignments, use_variant
+
+if TYPE_CHECKING:
+    import mitsuba as mi
+    import numpy as np
+
+_SUFFIXES = (".exr", ".png")
+
+#: Camera samples per pass: more would take more than about 4 GiB with the usual path tracers
+_SAMPLES_PER_PASS = 2**24
+
+#: Integrators that need no light
+_UNLIT = ("DepthIntegrator", "AOVIntegrator")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("render")(render)
+
+
+def render(
+    scene: Annotated[str, typer.Argument(help="XML file, folder with a scene.xml, or bundled scene.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Image to write: .exr (linear) or .png (sRGB).")],
+    spp: Annotated[int | None, typer.Option(help="Samples per pixel; default: the scene's own.")] = None,
+    sensor: Annotated[str, typer.Option(help="Position or id of the sensor.")] = "0",
+    integrator: Annotated[
+        str | None,
+        typer.Option(metavar="NAME[:PROPERTY=VALUE,…]", help="e.g. pbdr:max_depth=8; default: the scene's own."),
+    ] = None,
+    assignments: SetOption = None,
+    define: DefineOption = None,
+    seed: Annotated[int, typer.Option(help="Seed of the random numbers.")] = 0,
+    variant: VariantOption = None,
+) -> None:
+    """Render a scene to an image.
+
+    --set gives scene parameters (see pbdr params) new numbers: one, or comma-separated ones, or a .npy or image file.
+    """
+    check_output(output)
+    if spp is not None and spp <= 0:
+        raise InputError(f"--spp must be at least 1, got {spp}")
+    values, overrides = parse_assignments(assignments), parse_assignments(define, "--define")
+    name = use_variant(variant)
+    from ..integrators import make_integrator
+    from ..scene import load_scene, require_emitters, select_sensor
+
+    loaded = load_scene(scene, overrides, float_textures=[key for key in values if key.endswith(".data")])
+    camera = select_sensor(loaded, sensor)
+    chosen = make_integrator(integrator) if integrator else loaded.integrator()
+    if chosen.class_name() not in _UNLIT:
+        require_emitters(loaded)
+    assign(loaded, values)
+    count = spp or camera.sampler().sample_count()
+    start = time.perf_counter()
+    image = render_passes(loaded, camera, chosen, spp=count, seed=seed)
+    save_image(image, output)
+    height, width = image.shape[:2]
+    seconds = time.perf_counter() - start
+    print(f"{output}: {width} × {height} pixels, {count} samples per pixel, {seconds:.1f} s, {name}")
+
+
+def check_output(output: Path) -> None:
+    """Refuse an image file that cannot be written, before anything is rendered."""
+    suffix = output.suffix.lower()
+    if suffix not in _SUFFIXES:
+        hint = suggestion(suffix, _SUFFIXES) if suffix else f"; allowed: {', '.join(_SUFFIXES)}"
+        raise InputError(f"the image '{output}' must be an .exr or .png file{hint}")
+    if output.is_dir():
+        raise InputError(f"the image '{output}' is a folder")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the folder '{output.parent}' cannot be made: {error.strerror}") from error
+
+
+def assign(scene: mi.Scene, values: Mapping[str, str]) -> None:
+    """Give scene parameters the numbers that ``--set`` names."""
+    from ..scene import assign_parameter, scene_parameters
+
+    parameters = scene_parameters(scene)
+    for key, text in values.items():
+        assign_parameter(parameters, key, read_numbers(key, text))
+    parameters.update()
+
+
+def read_numbers(key: str, text: str) -> np.ndarray:
+    """The numbers in ``0.2``, ``0.1,0.2,0.3`` or a file (``.npy``, or an image with linear values)."""
+    import mitsuba as mi
+    import numpy as np
+
+    path = Path(text)
+    try:
+        return np.array([float(number) for number in text.replace(",", " ").split()])
+    except ValueError:
+        if not path.is_file():
+            raise InputError(f"--set {key}: '{text}' is neither a list of numbers nor a file") from None
+    try:
+        if path.suffix == ".npy":
+            return np.load(path, allow_pickle=False)
+        bitmap = mi.Bitmap(str(path))
+        return np.array(bitmap.convert(component_format=mi.Struct.Type.Float32, srgb_gamma=False))
+    except (ValueError, RuntimeError, OSError) as error:
+        raise InputError(f"--set {key}: the file '{text}' holds neither numbers nor an image") from error
+
+
+def render_passes(scene: mi.Scene, sensor: mi.Sensor, integrator: mi.Integrator, *, spp: int, seed: int) -> np.ndarray:
+    """Render in as many passes as memory asks for, with a progress bar on a terminal.
+
+    Returns:
+        The image, linear. [H, W, C]
+    """
+    import mitsuba as mi
+    import numpy as np
+    from rich.console import Console
+    from rich.progress import track
+
+    from ..seeds import derive_seed
+
+    width, height = sensor.film().crop_size()
+    per_pass = max(1, min(spp, _SAMPLES_PER_PASS // max(1, width * height)))
+    passes = [min(per_pass, spp - done) for done in range(0, spp, per_pass)]
+    console = Console(stderr=True)
+    image = 0.0
+    steps = track(enumerate(passes), "rendering", total=len(passes), console=console, disable=not console.is_terminal)
+    for index, count in steps:
+        pass_seed = seed if len(passes) == 1 else derive_seed(seed, "pass", index)
+        one = mi.render(scene, sensor=sensor, integrator=integrator, spp=count, seed=pass_seed)
+        image = image + (count / spp) * np.array(one, dtype=np.float64)
+    return image.astype(np.float32)
+
+
+def save_image(image: np.ndarray, output: Path) -> None:
+    """Write a linear image: as it is to EXR, clipped and with the sRGB curve to PNG."""
+    import mitsuba as mi
+    import numpy as np
+
+    if (bad := np.count_nonzero(~np.isfinite(image).all(axis=-1))) > 0:
+        print(f"warning: {bad} pixels are not finite", file=sys.stderr)
+    if output.suffix.lower() == ".png" and image.shape[-1] > 4:
+        raise InputError(f"a .png cannot hold the {image.shape[-1]} channels of this image; allowed: .exr")
+    mi.util.write_bitmap(str(output), mi.TensorXf(image), write_async=False)
