@@ -16,8 +16,8 @@ from pbdr.transport.path import Limits, PathResult, Traits, first_hit, trace_pat
 from pbdr.transport.sensor import project_first_vertex, require_projective, sensor_moves, sensor_vertex
 
 
-#: Tangents of scene parameters stay for the next traversal
-KEEP_INPUT = dr.ADFlag.ClearEdges | dr.ADFlag.ClearInterior
+#: Traversals consume the graph between variables but leave the tangents in them
+KEEP_TANGENTS = dr.ADFlag.ClearEdges
 
 
 def push_tangents(scene: mi.Scene) -> None:
@@ -27,9 +27,9 @@ def push_tangents(scene: mi.Scene) -> None:
     """
     attached = [value for _, value in mi.traverse(scene) if dr.grad_enabled(value)]
     if attached:
-        dr.forward_to(attached, flags=dr.ADFlag.ClearEdges)
+        dr.forward_to(attached, flags=KEEP_TANGENTS)
         dr.enqueue(dr.ADMode.Forward, attached)
-        dr.traverse(dr.ADMode.Forward, flags=dr.ADFlag.ClearEdges)
+        dr.traverse(dr.ADMode.Forward, flags=KEEP_TANGENTS)
 
 
 class DifferentialIntegrator(RBIntegrator):
@@ -92,12 +92,12 @@ class DifferentialIntegrator(RBIntegrator):
         with dr.resume_grad():
             motion = self.motion(scene, camera, p)
             parts = films.attached_parts(motion)
-            directions = dr.forward_to(*parts, flags=KEEP_INPUT) if parts else []
+            directions = dr.forward_to(*parts, flags=KEEP_TANGENTS) if parts else []
         if self.taped:
             with dr.resume_grad():
                 attached = self.trace(scene, camera, Taped()).L
                 self.require_gradient(dr.grad_enabled(attached), motion)
-                δL = dr.forward_to(attached, flags=KEEP_INPUT) if dr.grad_enabled(attached) else mi.Spectrum(0)
+                δL = dr.forward_to(attached, flags=KEEP_TANGENTS) if dr.grad_enabled(attached) else mi.Spectrum(0)
             L = dr.detach(attached, True)
         else:
             L = self.trace(scene, camera, Primal()).L

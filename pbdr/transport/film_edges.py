@@ -19,14 +19,13 @@ from .sensor import camera_rays, project_first_vertex
 def film_edge_samples(context: Context) -> list[FilmSamples]:
     """Samples on the edges of the filter's domain; none if the film samples a border wide enough for its filter."""
     film = context.sensor.film()
-    if film.rfilter().is_box_filter():
-        return [_edge_samples(context, axis, every_pixel=True) for axis in (0, 1)]
-    if film.sample_border():
+    every_pixel = film.rfilter().is_box_filter()
+    if film.sample_border() and not every_pixel:
         return []
-    return [_edge_samples(context, axis, every_pixel=False) for axis in (0, 1)]
+    return [s for axis in (0, 1) for s in _edge_samples(context, axis, every_pixel=every_pixel)]
 
 
-def _edge_samples(context: Context, axis: int, *, every_pixel: bool) -> FilmSamples:
+def _edge_samples(context: Context, axis: int, *, every_pixel: bool) -> list[FilmSamples]:
     """Samples on all edges normal to one axis of the film, ``spp`` on each pixel's length."""
     film = context.sensor.film()
     size, offset = mi.ScalarVector2i(film.crop_size()), mi.ScalarVector2i(film.crop_offset())
@@ -55,15 +54,11 @@ def _edge_samples(context: Context, axis: int, *, every_pixel: bool) -> FilmSamp
 
     if not every_pixel:
         weight = dr.select(line == 0, speed, -speed)
-        return FilmSamples(position, L * weight, weight, ray.wavelengths)
-    # What leaves one pixel enters its neighbour: splat both, the first copy before the edge
-    both = dr.tile(lane, 2)
-    before = dr.arange(mi.UInt32, 2 * count) < count
-    centre = dr.gather(mi.Point2f, position, both)
-    centre[axis] += dr.select(before, -0.5, 0.5)
-    speed = dr.gather(mi.Float, speed, both)
-    weight = dr.select(before, -speed, speed)
-    inside = (centre[axis] > int(offset[axis])) & (centre[axis] < int(offset[axis] + size[axis]))
-    weight = dr.select(inside, weight, 0)
-    L = dr.gather(mi.Spectrum, L, both)
-    return FilmSamples(centre, L * weight, weight, dr.gather(mi.Wavelength, ray.wavelengths, both))
+        return [FilmSamples(position, L * weight, weight, ray.wavelengths)]
+    # What leaves the pixel before the edge enters the one behind it
+    samples = []
+    for side, sign in ((-0.5, -1), (0.5, 1)):
+        centre = mi.Point2f(position)
+        centre[axis] += side
+        samples.append(FilmSamples(centre, L * (sign * speed), sign * speed, ray.wavelengths))
+    return samples
