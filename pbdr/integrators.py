@@ -86,19 +86,23 @@ def make_integrator(spec: str | Mapping[str, object]) -> mi.Integrator:
     names = integrator_names()
     if not isinstance(name, str):
         raise InputError(f"an integrator needs a 'type'{suggestion('', names)}")
-    if name not in names:
-        raise InputError(f"there is no integrator '{name}'{suggestion(name, names)}")
     for key, value in description.items():
         _check_type(name, key, value)
+    # Plugins that a user registered have no place where they could be looked up before
     try:
-        return mi.load_dict(description)
+        integrator = mi.load_dict(description)
     except RuntimeError as error:
+        if f'"{name}" not found' in str(error):
+            raise InputError(f"there is no integrator '{name}'{suggestion(name, names)}") from error
         sentence = explain(str(error), "", names).removeprefix(": ")
         if "has no property" in sentence:
             unknown = sentence.rsplit("'", 2)[1]
             known = [key for key in _SHARED_PROPERTIES if key != unknown]
             sentence = f"the integrator '{name}' has no property '{unknown}'{_did_you_mean(unknown, known)}"
         raise InputError(sentence.replace(f"the plugin '{name}'", f"the integrator '{name}'")) from error
+    if not isinstance(integrator, mi.Integrator):
+        raise InputError(f"the plugin '{name}' is not an integrator{suggestion(name, names)}")
+    return integrator
 
 
 def _check_type(name: str, key: str, value: object) -> None:
