@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import drjit as dr
 import mitsuba as mi
 
 from ..geometry.motion import area_jacobian, material_point
-from ..interior.base import Rule
 from .emitter import emitters_move, follow_emitter, power_heuristic
+
+if TYPE_CHECKING:
+    from ..interior.base import Rule
 
 
 @dataclasses.dataclass(frozen=True)
