@@ -6,4 +6,7 @@ from pathlib import Path
 
 readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 section = readme.split("## Quick start", 1)[1].split("\n## ", 1)[0]
-print(re.findall(r"```sh\n(.*?)```", section, flags=re.S)[int(sys.argv[1]) - 1])
+blocks = re.findall(r"```sh\n(.*?)```", section, flags=re.DOTALL)
+if len(blocks) != 2:
+    sys.exit(f"README.md: the Quick start must have exactly two sh blocks, it has {len(blocks)}")
+print(blocks[int(sys.argv[1]) - 1])
