@@ -15,7 +15,6 @@ from pbdr.transport.film_edges import film_edge_samples
 from pbdr.transport.path import Limits, PathResult, Traits, first_hit, trace_path
 from pbdr.transport.sensor import project_first_vertex, require_projective, sensor_moves, sensor_vertex
 
-
 #: Traversals consume the graph between variables but leave the tangents in them
 KEEP_TANGENTS = dr.ADFlag.ClearEdges
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import mitsuba as mi
+from pbdr.plugins.common import DifferentialIntegrator
 
 from pbdr import boundary
-from pbdr.plugins.common import DifferentialIntegrator
 
 
 class TapedPathIntegrator(DifferentialIntegrator):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import mitsuba as mi
+from pbdr.plugins.common import DifferentialIntegrator
 
 from pbdr import boundary
 from pbdr.errors import InputError, suggestion
-from pbdr.plugins.common import DifferentialIntegrator
 
 INTERIORS = ("replay", "taped")
 

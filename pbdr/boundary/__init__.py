@@ -16,6 +16,7 @@ def register(name: str) -> Callable[[type[BoundaryTerm]], type[BoundaryTerm]]:
     """Class decorator that makes a boundary term available as ``boundary="name"``."""
 
     def add(term: type[BoundaryTerm]) -> type[BoundaryTerm]:
+        term.name = name
         _terms[name] = term
         return term
 

@@ -12,13 +12,16 @@ from ..transport.film import Context, FilmSamples
 class BoundaryTerm(abc.ABC):
     """Derivative of an image due to moving discontinuities."""
 
+    #: As in ``boundary="name"``; set on registration
+    name: str
+
     #: Whether parameters that move visibility boundaries get the right derivative
     handles_discontinuities: bool
 
-    def __init__(self, props: mi.Properties):
+    def __init__(self, props: mi.Properties):  # noqa: B027 (a documented default)
         """Query this term's own properties and check them."""
 
-    def prepare(self, scene: mi.Scene, sensor: mi.Sensor) -> None:
+    def prepare(self, scene: mi.Scene, sensor: mi.Sensor) -> None:  # noqa: B027 (a documented default)
         """Update what depends on the geometry; called once before a derivative is computed."""
 
     @abc.abstractmethod

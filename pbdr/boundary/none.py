@@ -8,7 +8,7 @@ from .base import BoundaryTerm, Context, FilmSamples
 
 @register("none")
 class NoBoundary(BoundaryTerm):
-    """Leaves out the derivative of moving discontinuities: right for materials, textures and lights that stand still."""
+    """Leaves the derivative of moving discontinuities out: right for materials, textures and resting lights."""
 
     handles_discontinuities = False
 

@@ -7,7 +7,6 @@ import mitsuba as mi
 
 from . import mesh
 
-
 #: Parameters that move surfaces or emitters; other parameters of a shape change its looks
 MOTION_KEYS = frozenset({"vertex_positions", "to_world", "center", "radius", "position", "control_points", "grid"})
 

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from .base import Rule as Rule
 from .primal import Primal as Primal
-from .replay import ReplayBackward as ReplayBackward, ReplayForward as ReplayForward
+from .replay import ReplayBackward as ReplayBackward
+from .replay import ReplayForward as ReplayForward
 from .taped import Taped as Taped

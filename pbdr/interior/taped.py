@@ -10,7 +10,7 @@ from .base import Rule
 class Taped(Rule):
     """Sums attached light under an attached throughput; Dr.Jit differentiates the whole path.
 
-    Shares the factors of each vertex with the replay rules but none of their bookkeeping. The loop is written out, since
+    Shares the factors of each vertex with the replay rules but none of their bookkeeping. The loop is written out:
     Dr.Jit 1.5 fails to differentiate a recorded loop whose carried state and scene parameters are both attached; memory
     and compile time grow with the path depth.
     """

@@ -19,7 +19,7 @@ LAYERS = [
     {"geometry"},
     {"transport"},
     {"interior", "boundary"},
-    {"plugins"},
+    {"plugins", "capabilities"},
     {"optimize", "compare"},
     {"cli"},
 ]

@@ -1,0 +1,78 @@
+"""Which derivatives an integrator can deliver: said before rendering, so that no gradient is silently zero."""
+
+from __future__ import annotations
+
+import mitsuba as mi
+
+from . import boundary
+from .scene_parameters import ParameterInfo
+
+#: Mitsuba's integrators that sample moving silhouettes of shapes; none of them follows a moving sensor
+_PROJECTIVE = frozenset({"DirectProjectiveIntegrator", "PathProjectiveIntegrator"})
+
+#: Mitsuba's integrators that leave the derivative of moving visibility out without a warning
+_INTERIOR_ONLY = frozenset(
+    {"BasicPRBIntegrator", "PRBIntegrator", "PRBVolpathIntegrator", "PathIntegrator", "DirectIntegrator"}
+)
+
+
+def refusal(integrator: mi.Integrator, scene: mi.Scene, info: ParameterInfo) -> str | None:
+    """Why an integrator cannot differentiate a parameter, and which one can.
+
+    Integrators that are neither pbdr's nor Mitsuba's are trusted.
+
+    Args:
+        integrator: The integrator chosen.
+        scene: The scene that the parameter belongs to.
+        info: The parameter, from ``describe_parameters``.
+
+    Returns:
+        One sentence, or None if the derivative exists.
+
+    Example:
+        >>> refusal(mi.load_dict({"type": "prb"}), scene, info)
+        "parameter 'ball.to_world' moves visibility, which integrator 'prb' leaves out; ..."
+    """
+    if not info.differentiable:
+        return f"parameter '{info.key}' cannot be differentiated: {info.reason}"
+    if not info.discontinuous or _handles_motion(integrator, scene, info):
+        return None
+    return (
+        f"parameter '{info.key}' moves visibility, whose derivative "
+        f"{_name(integrator)} leaves out; {_alternative(scene, info)}"
+    )
+
+
+def _boundary(integrator: mi.Integrator) -> boundary.BoundaryTerm | None:
+    """The boundary term of one of pbdr's integrators."""
+    term = getattr(integrator, "boundary", None)
+    return term if isinstance(term, boundary.BoundaryTerm) else None
+
+
+def _handles_motion(integrator: mi.Integrator, scene: mi.Scene, info: ParameterInfo) -> bool:
+    if term := _boundary(integrator):
+        return term.handles_discontinuities
+    kind = type(integrator).__name__
+    if kind in _PROJECTIVE:
+        return not _belongs_to_sensor(scene, info)
+    return kind not in _INTERIOR_ONLY and integrator.class_name() not in _INTERIOR_ONLY
+
+
+def _belongs_to_sensor(scene: mi.Scene, info: ParameterInfo) -> bool:
+    return any(info.key.startswith(f"{sensor.id()}.") for sensor in scene.sensors())
+
+
+def _name(integrator: mi.Integrator) -> str:
+    if term := _boundary(integrator):
+        return f"{type(integrator).__name__} with boundary = '{term.name}'"
+    kind = type(integrator).__name__
+    return kind if kind != "Integrator" else integrator.class_name()
+
+
+def _alternative(scene: mi.Scene, info: ParameterInfo) -> str:
+    complete = [name for name in boundary.names() if boundary.find(name).handles_discontinuities]
+    if complete:
+        return "use integrator 'pbdr' with boundary = " + " or ".join(f"'{name}'" for name in complete)
+    if _belongs_to_sensor(scene, info):
+        return "no installed integrator delivers it"
+    return "Mitsuba's 'prb_projective' delivers it for meshes with welded vertices"
