@@ -6,11 +6,11 @@ every later one. It sets no variant and prints nothing.
 
 from __future__ import annotations
 
-from . import registry, variants
+from . import llvm, registry
 
 __version__ = "0.1.0"
 
 #: Which LLVM library Dr.Jit was pointed at, and why; ``pbdr doctor`` explains it
-llvm = variants.provide_llvm()
+llvm_choice = llvm.provide_llvm()
 
 registry.install()

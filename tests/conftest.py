@@ -9,10 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import mitsuba as mi
 import pytest
 
-import pbdr
+# Before Mitsuba: Dr.Jit looks for LLVM when it is imported
+import pbdr  # isort: split
+
+import mitsuba as mi
+
 from pbdr.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,7 +33,7 @@ class Outcome:
 @pytest.fixture(scope="session", autouse=True)
 def quiet_mitsuba() -> None:
     """Only errors: warnings of Mitsuba's logger are no Python warnings."""
-    assert pbdr.llvm.library is not None, "the tests need an LLVM that Dr.Jit can use: see pbdr doctor"
+    assert pbdr.llvm_choice.library is not None, "the tests need an LLVM that Dr.Jit can use: see pbdr doctor"
     mi.set_variant("llvm_ad_rgb")
     mi.set_log_level(mi.LogLevel.Error)
 

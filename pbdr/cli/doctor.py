@@ -68,9 +68,9 @@ def version_findings() -> list[Finding]:
 def llvm_findings() -> list[Finding]:
     """Which LLVM Dr.Jit was pointed at, whether it works, and what became of the user's own choice."""
     import pbdr
-    from pbdr.variants import LLVM_VARIABLE, system_llvms
+    from pbdr.llvm import LLVM_VARIABLE, system_llvms
 
-    choice, findings = pbdr.llvm, []
+    choice, findings = pbdr.llvm_choice, []
     if choice.library is None:
         old = [f"{library.version} at {library.path}" for library in system_llvms()]
         detail = "no LLVM 17 or newer" + (f"; too old: {', '.join(old)}" if old else "")
@@ -123,7 +123,7 @@ def extra_findings() -> list[Finding]:
 
 def _llvm_fix() -> str:
     """How to get an LLVM that works."""
-    from pbdr.variants import packaged_llvm
+    from pbdr.llvm import packaged_llvm
 
     try:
         metadata.version("karellen-llvm-core")
