@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import sys
+import time
+from pathlib import Path
+
+import drjit as dr
+import mitsuba as mi
 import numpy as np
 
+from ..errors import InputError
+from ..integrators import make_integrator
 from ..seeds import derive_seed
-from .perturbations import Perturbation
+from .perturbations import Curve, Perturbation
+from .references import Reference
+from .statistics import block_sums
 
 
 def forward_gradient(
@@ -27,15 +39,7 @@ def forward_gradient(
         spp: Samples per pixel.
         seed: Equal seeds give equal samples in ``reverse_gradient``.
     """
-    import drjit as dr
-
-    curve = direction.bind(scene)
-    with curve.attached() as t:
-        # Derivatives of everything that is computed from the parameter, before the integrator isolates itself
-        dr.set_grad(t, 1.0)
-        dr.forward_from(t, dr.ADFlag.ClearEdges)
-        image = integrator.render_forward(scene, curve.params, sensor=sensor, seed=seed, spp=spp)
-        return np.array(image, dtype=np.float64)
+    return timed_forward(scene, direction.bind(scene), integrator, sensor=sensor, spp=spp, seed=seed)[0]
 
 
 def reverse_gradient(
@@ -59,15 +63,60 @@ def reverse_gradient(
         spp: Samples per pixel.
         seed: Equal seeds give equal samples in ``forward_gradient``.
     """
-    import drjit as dr
-    import mitsuba as mi
+    return timed_reverse(scene, direction.bind(scene), integrator, adjoint, sensor=sensor, spp=spp, seed=seed)[0]
 
-    curve = direction.bind(scene)
+
+def timed_forward(
+    scene: mi.Scene, curve: Curve, integrator: mi.Integrator, *, sensor: int | mi.Sensor, spp: int, seed: int
+) -> tuple[np.ndarray, float]:
+    """The derivative image [H, W, C] and the seconds that the integrator took."""
     with curve.attached() as t:
-        integrator.render_backward(
-            scene, curve.params, mi.TensorXf(np.float32(adjoint)), sensor=sensor, seed=seed, spp=spp
+        # Derivatives of everything that is computed from the parameter, before the integrator isolates itself
+        dr.set_grad(t, 1.0)
+        dr.forward_from(t, dr.ADFlag.ClearEdges)
+        dr.eval(dr.grad(curve.current()))
+        opaque_seed = dr.opaque(mi.UInt32, seed)
+        dr.sync_thread()
+        start = time.perf_counter()
+        image = np.array(
+            integrator.render_forward(scene, curve.params, sensor=sensor, seed=opaque_seed, spp=spp), np.float64
         )
-        return float(dr.grad(t)[0])
+        return image, time.perf_counter() - start
+
+
+def timed_reverse(
+    scene: mi.Scene,
+    curve: Curve,
+    integrator: mi.Integrator,
+    adjoint: np.ndarray,
+    *,
+    sensor: int | mi.Sensor,
+    spp: int,
+    seed: int,
+) -> tuple[float, float]:
+    """The derivative of Σ adjoint · image and the seconds that the integrator took."""
+    with curve.attached() as t:
+        weights = mi.TensorXf(np.float32(adjoint))
+        opaque_seed = dr.opaque(mi.UInt32, seed)
+        dr.eval(weights)
+        dr.sync_thread()
+        start = time.perf_counter()
+        integrator.render_backward(scene, curve.params, weights, sensor=sensor, seed=opaque_seed, spp=spp)
+        value = float(dr.grad(t)[0])
+        return value, time.perf_counter() - start
+
+
+def timed_primal(
+    scene: mi.Scene, integrator: mi.Integrator, *, sensor: int | mi.Sensor, spp: int, seed: int
+) -> tuple[np.ndarray, float]:
+    """An image without derivatives [H, W, C] and the seconds that it took."""
+    camera = scene.sensors()[sensor] if isinstance(sensor, int) else sensor
+    opaque_seed = dr.opaque(mi.UInt32, seed)
+    dr.sync_thread()
+    start = time.perf_counter()
+    with dr.suspend_grad():
+        image = np.array(integrator.render(scene, sensor=camera, seed=opaque_seed, spp=spp), np.float64)
+    return image, time.perf_counter() - start
 
 
 def smooth_adjoint(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
@@ -85,10 +134,30 @@ def smooth_adjoint(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
     image = np.ones(shape)
     for channel in range(channels):
         for _ in range(4):
-            fx, fy = generator.uniform(-2, 2, 2)
+            fx, fy = generator.uniform(-3, 3, 2)
             phase = generator.uniform(0, 2 * np.pi)
             image[..., channel] += 0.6 * np.cos(2 * np.pi * (fx * x + fy * y) + phase)
     return image
+
+
+def telling_adjoint(reference: Reference, count: int = 8) -> np.ndarray:
+    """The first of a few smooth adjoints under which the blocks of the true derivative do not cancel. [H, W, C]
+
+    It depends on the reference alone, so that all estimators are asked the same.
+
+    Args:
+        reference: The true derivative as far as it is known.
+        count: How many adjoints are tried; the best of them is taken if all cancel.
+    """
+    candidates = [smooth_adjoint(reference.image.shape, seed) for seed in range(count)]
+    telling = []
+    for adjoint in candidates:
+        blocks = block_sums(reference.image * adjoint)
+        size = float(np.linalg.norm(blocks))
+        telling.append(abs(float(blocks.sum())) / size if size > 0 else 0.0)
+        if telling[-1] > 1:
+            break
+    return candidates[int(np.argmax(telling))]
 
 
 def transposition_residual(forward: np.ndarray, reverse: float, adjoint: np.ndarray) -> float:
@@ -102,3 +171,38 @@ def transposition_residual(forward: np.ndarray, reverse: float, adjoint: np.ndar
     product = float(np.sum(forward * adjoint))
     scale = max(abs(product), abs(reverse))
     return abs(product - reverse) / scale if scale > 0 else 0.0
+
+
+def estimator_integrator(spec: str, max_depth: int) -> mi.Integrator:
+    """An integrator by name and properties, with the case's path length unless it states its own.
+
+    Args:
+        spec: ``name`` or ``name:property=value,…``.
+        max_depth: Path length; integrators without such a property keep theirs.
+    """
+    if "max_depth" in spec:
+        return make_integrator(spec)
+    try:
+        return make_integrator(f"{spec}{',' if ':' in spec else ':'}max_depth={max_depth}")
+    except InputError:
+        return make_integrator(spec)
+
+
+def import_modules(names: tuple[str, ...]) -> None:
+    """Import modules, or Python files, that register integrators for the active variant."""
+    for name in names:
+        path = Path(name)
+        try:
+            if path.suffix == ".py":
+                spec = importlib.util.spec_from_file_location(path.stem, path)
+                module = importlib.util.module_from_spec(spec)
+                sys.modules[path.stem] = module
+                spec.loader.exec_module(module)
+            else:
+                if "" not in sys.path:
+                    sys.path.insert(0, "")
+                importlib.import_module(name)
+        except FileNotFoundError as error:
+            raise InputError(f"--import {name}: the file does not exist") from error
+        except ModuleNotFoundError as error:
+            raise InputError(f"--import {name}: there is no module '{error.name}'") from error

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
+import drjit as dr
+import mitsuba as mi
 import numpy as np
 
 from ..errors import InputError, suggestion
+from ..scene_parameters import describe_parameters, scene_parameters
 from ..seeds import derive_seed
 
 Kind = Literal["uniform", "component", "random", "tangent", "translate", "rotate", "scale"]
@@ -26,7 +29,7 @@ class Perturbation:
 
     Attributes:
         key: Name of the parameter as ``mi.traverse`` shows it.
-        kind: ``uniform`` (every entry by t), ``component`` (one entry), ``random`` (all entries along fixed random signs),
+        kind: ``uniform`` (every entry by t), ``component`` (one entry), ``random`` (all by fixed random signs),
             ``tangent`` (a given array), ``translate``, ``rotate`` (radians, around the shape's centre or the sensor's
             position), ``scale`` (relative, around the same point).
         vector: Direction, axis or factors of a rigid motion, world space. [3]
@@ -131,16 +134,20 @@ class Curve:
     """A parameter of one scene as a function of the scalar t; the scene is changed in place and can be restored."""
 
     def __init__(self, perturbation: Perturbation, scene: mi.Scene):
-        import mitsuba as mi
 
         self.perturbation = perturbation
-        self.params = mi.traverse(scene)
+        self.params = scene_parameters(scene)
         key = perturbation.key
         if key not in self.params:
             raise InputError(f"the scene has no parameter '{key}'{suggestion(key, self.params.keys())}")
         value = self.params[key]
-        self.base = _detached_copy(key, value)
         self.is_transform = "Transform" in type(value).__name__
+        storage = value.matrix if self.is_transform else value
+        # Numbers that Mitsuba does not differentiate (transforms of instances, say) have a derivative all the same
+        if not (dr.is_diff_v(storage) and dr.is_float_v(storage)):
+            info = next(info for info in describe_parameters(scene) if info.key == key)
+            raise InputError(f"'{key}' cannot be perturbed: {info.reason}")
+        self.base = type(value)(dr.detach(value))
         self.is_vertex_buffer = key.rsplit(".", 1)[-1] == "vertex_positions"
         if perturbation.is_motion:
             self._check_motion()
@@ -155,8 +162,6 @@ class Curve:
 
     def value(self, t: mi.Float):
         """The parameter's value at t, attached to t where t is."""
-        import drjit as dr
-        import mitsuba as mi
 
         kind = self.perturbation.kind
         if not self.perturbation.is_motion:
@@ -185,10 +190,10 @@ class Curve:
     @contextlib.contextmanager
     def moved(self, t: float) -> Iterator[None]:
         """The scene with its parameter at a finite t, restored at the end."""
-        import mitsuba as mi
 
+        # Opaque: a literal t would be compiled into the kernels, anew for each step
         try:
-            self._assign(self.value(mi.Float(t)))
+            self._assign(self.value(dr.opaque(mi.Float, t)))
             yield
         finally:
             self._assign(self.base)
@@ -196,16 +201,18 @@ class Curve:
     @contextlib.contextmanager
     def attached(self) -> Iterator[mi.Float]:
         """The scene with its parameter attached to a differentiable t = 0, detached again at the end."""
-        import drjit as dr
-        import mitsuba as mi
 
-        t = mi.Float(0)
+        t = dr.opaque(mi.Float, 0)
         dr.enable_grad(t)
         try:
             self._assign(self.value(t))
             yield t
         finally:
             self._assign(self.base)
+
+    def current(self):
+        """The parameter's value as it is in the scene now."""
+        return self.params[self.perturbation.key]
 
     def _assign(self, value) -> None:
         self.params[self.perturbation.key] = type(value)(value)
@@ -250,8 +257,6 @@ class Curve:
 
     def _center(self) -> np.ndarray:
         """The fixed point of rotations and scalings, world space. [3]"""
-        import drjit as dr
-        import mitsuba as mi
 
         if self.is_vertex_buffer:
             return np.array(dr.unravel(mi.Point3f, self.base)).reshape(3, -1).mean(axis=1)
@@ -273,18 +278,51 @@ class Curve:
 
     def flat_base(self) -> np.ndarray:
         """The unperturbed value, flattened. [size]"""
-        import drjit as dr
 
         return np.array(dr.ravel(self.base)).reshape(-1)
 
 
-def _detached_copy(key: str, value):
-    """A detached copy of a parameter's value, or one sentence why it has no derivative."""
-    import drjit as dr
+def direction_from(
+    key: str,
+    *,
+    component: Sequence[int] | None = None,
+    translate: Sequence[float] | None = None,
+    rotate: Sequence[float] | None = None,
+    scale: Sequence[float] | None = None,
+    step: float | None = None,
+) -> Perturbation | None:
+    """A perturbation from what a command line or a file states; ``None`` if it states no direction.
 
-    kind = type(value).__name__
-    if not dr.is_array_v(value) and "Transform" not in kind:
-        raise InputError(f"'{key}' cannot be perturbed: it is a fixed {kind} that Mitsuba does not differentiate")
-    if dr.is_array_v(value) and not dr.is_float_v(value):
-        raise InputError(f"'{key}' cannot be perturbed: its entries are {kind}, not floating-point numbers")
-    return type(value)(dr.detach(value))
+    Args:
+        key: The parameter.
+        component: Indices of one entry.
+        translate: World-space vector.
+        rotate: World-space axis.
+        scale: Factors along the world's axes.
+        step: Finite-difference step.
+    """
+    given = {"component": component, "translate": translate, "rotate": rotate, "scale": scale}
+    given = {name: values for name, values in given.items() if values is not None}
+    if len(given) > 1:
+        raise InputError(f"'{key}': only one of {', '.join(given)} can be chosen")
+    if not given:
+        return None
+    ((name, values),) = given.items()
+    if name == "component":
+        return Perturbation.component(key, *values, step=step)
+    return getattr(Perturbation, name)(key, tuple(values), step=step)
+
+
+def default_direction(scene: mi.Scene, key: str, *, step: float | None = None) -> Perturbation:
+    """The direction along which a parameter is checked if none is stated: one number that sees all of its entries.
+
+    Single numbers move as they are, arrays along fixed random signs, transforms along the diagonal of the world's axes.
+    """
+    params = scene_parameters(scene)
+    if key not in params:
+        raise InputError(f"the scene has no parameter '{key}'{suggestion(key, params.keys())}")
+    value = params[key]
+    if "Transform" in type(value).__name__:
+        return Perturbation.translate(key, (3**-0.5,) * 3, step=step)
+    size = np.array(value).size
+    return Perturbation.uniform(key, step=step) if size == 1 else Perturbation.random(key, step=step)

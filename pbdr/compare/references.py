@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import time
 
+import drjit as dr
+import mitsuba as mi
 import numpy as np
 
 from ..errors import InputError
+from ..integrators import make_integrator
 from ..seeds import derive_seed
 from .perturbations import Perturbation
 from .statistics import Estimate, mean_with_error
@@ -25,16 +28,16 @@ class Reference:
     Attributes:
         coarse: Central differences with step h, one image per repeat. [R, H, W, C]
         fine: The same with step h/2 and the same random numbers. [R, H, W, C]
-        primal: The image itself, without its own error bar. [H, W, C]
-        source: ``central differences`` or ``analytic``.
-        step: h, in units of the perturbation; 0 when analytic.
+        primals: The image itself, one per repeat. [R, H, W, C]
+        source: ``central differences`` or ``closed form``.
+        step: h, in units of the perturbation; 0 for a closed form.
         spp: Samples per pixel of each render.
         seconds: Time spent.
     """
 
     coarse: np.ndarray
     fine: np.ndarray
-    primal: np.ndarray
+    primals: np.ndarray
     source: str = "central differences"
     step: float = 0.0
     spp: int = 0
@@ -51,11 +54,16 @@ class Reference:
         return self.samples.mean(axis=0)
 
     @property
+    def primal(self) -> np.ndarray:
+        """Mean image. [H, W, C]"""
+        return self.primals.mean(axis=0)
+
+    @property
     def error(self) -> np.ndarray:
-        """Standard error of ``image``, per pixel; 0 for an analytic reference. [H, W, C]"""
+        """Standard error of ``image``, per pixel; 0 for a closed form. [H, W, C]"""
         repeats = len(self.fine)
         if repeats < 2:
-            return np.zeros(self.primal.shape)
+            return np.zeros(self.image.shape)
         return self.samples.std(axis=0, ddof=1) / np.sqrt(repeats)
 
     @property
@@ -74,23 +82,19 @@ class Reference:
         return dataclasses.replace(estimate, truncation=abs(float(correction)))
 
 
-def reference_integrator(spec) -> mi.Integrator:
-    """An integrator for reference renders from a name, a dictionary or an integrator; roulette is off unless stated."""
-    import mitsuba as mi
-
+def reference_integrator(spec: str | dict | mi.Integrator) -> mi.Integrator:
+    """An integrator for reference renders; Russian roulette is off unless ``rr_depth`` is stated."""
     if isinstance(spec, mi.Integrator):
         return spec
-    properties = {"type": spec} if isinstance(spec, str) else dict(spec)
-    properties.setdefault("rr_depth", NO_ROULETTE)
-    return mi.load_dict(properties)
+    if isinstance(spec, str):
+        spec = {"type": spec}
+    return make_integrator({"rr_depth": NO_ROULETTE, **spec})
 
 
 def render_image(
     scene: mi.Scene, integrator: mi.Integrator, *, sensor: int | mi.Sensor = 0, spp: int, seed: int
 ) -> np.ndarray:
     """Render without derivatives, in passes where one launch would be too large. [H, W, C]"""
-    import drjit as dr
-    import mitsuba as mi
 
     camera = scene.sensors()[sensor] if isinstance(sensor, int) else sensor
     passes = -(-int(np.prod(camera.film().crop_size())) * spp // _SAMPLES_PER_PASS)
@@ -99,7 +103,9 @@ def render_image(
     for i, count in enumerate(counts):
         with dr.suspend_grad():
             pass_seed = seed if passes == 1 else derive_seed(seed, "pass", i)
-            image = mi.render(scene, sensor=camera, integrator=integrator, spp=count, seed=pass_seed)
+            image = mi.render(
+                scene, sensor=camera, integrator=integrator, spp=count, seed=dr.opaque(mi.UInt32, pass_seed)
+            )
         total = total + np.array(image, dtype=np.float64) * (count / spp)
     if not np.all(np.isfinite(total)):
         raise InputError(f"the scene renders to {int(np.sum(~np.isfinite(total)))} values that are not finite")
@@ -119,7 +125,7 @@ def central_differences(
 ) -> Reference:
     """Differentiate a render by finite differences, at two step sizes, with an error bar for every pixel.
 
-    All four renders of one repeat use the same random numbers, so that most noise cancels; repeats are independent.
+    All renders of one repeat use the same random numbers, so that most noise cancels; repeats are independent.
     Russian roulette is off, because it would decide differently on the two sides of a difference.
 
     Args:
@@ -127,7 +133,7 @@ def central_differences(
         direction: What moves.
         integrator: Name, dictionary or object of the integrator that renders.
         sensor: Index or object.
-        spp: Samples per pixel of each of the 4 · ``repeats`` renders.
+        spp: Samples per pixel of each of the 5 · ``repeats`` renders.
         repeats: Independent repeats, at least 2.
         step: Overrides the perturbation's step.
         seed: Every repeat derives its own from it.
@@ -146,11 +152,11 @@ def central_differences(
         _differences(scene, curve, renderer, sensor=sensor, spp=spp, seed=derive_seed(seed, "reference", i))
         for i in range(repeats)
     ]
-    coarse, fine, primal = (np.stack(column) for column in zip(*images, strict=True))
+    coarse, fine, primals = (np.stack(column).astype(np.float32) for column in zip(*images, strict=True))
     return Reference(
-        coarse=coarse.astype(np.float32),
-        fine=fine.astype(np.float32),
-        primal=primal.mean(axis=0).astype(np.float32),
+        coarse=coarse,
+        fine=fine,
+        primals=primals,
         step=curve.step,
         spp=spp,
         seconds=time.perf_counter() - start,
@@ -160,24 +166,23 @@ def central_differences(
 def _differences(
     scene: mi.Scene, curve, integrator: mi.Integrator, *, sensor: int | mi.Sensor, spp: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Central differences with steps h and h/2 and the mean of the four renders, all with one seed."""
+    """Central differences with steps h and h/2 and the image itself, all with one seed."""
     images = {}
-    for factor in (1.0, -1.0, 0.5, -0.5):
+    for factor in (1.0, -1.0, 0.5, -0.5, 0.0):
         with curve.moved(factor * curve.step):
             images[factor] = render_image(scene, integrator, sensor=sensor, spp=spp, seed=seed)
     coarse = (images[1.0] - images[-1.0]) / (2 * curve.step)
     fine = (images[0.5] - images[-0.5]) / curve.step
-    return coarse, fine, np.mean(list(images.values()), axis=0)
+    return coarse, fine, images[0.0]
 
 
 def merged(first: Reference, second: Reference) -> Reference:
     """The repeats of two references of the same quantity together."""
-    weight = len(first.fine) / (len(first.fine) + len(second.fine))
     return dataclasses.replace(
         first,
         coarse=np.concatenate([first.coarse, second.coarse]),
         fine=np.concatenate([first.fine, second.fine]),
-        primal=weight * first.primal + (1 - weight) * second.primal,
+        primals=np.concatenate([first.primals, second.primals]),
         seconds=first.seconds + second.seconds,
     )
 
@@ -190,4 +195,4 @@ def analytic(image: np.ndarray, primal: np.ndarray) -> Reference:
         primal: True image. [H, W, C]
     """
     image = np.asarray(image, np.float32)[None]
-    return Reference(coarse=image, fine=image, primal=np.asarray(primal, np.float32), source="analytic")
+    return Reference(coarse=image, fine=image, primals=np.asarray(primal, np.float32)[None], source="closed form")

@@ -255,8 +255,8 @@ def compare_blocks(
 def signal_scale(references: np.ndarray, truncation: float = 0.0) -> float:
     """The size of a scalar Σ adjoint · image by which relative biases are divided.
 
-    It is the absolute value of the scalar, or the root of the sum of its squared block contributions (noise taken out)
-    where positive and negative blocks cancel; 0 where neither stands out of the noise.
+    It is the absolute value of the scalar; where positive and negative blocks cancel to less than a quarter of it, the
+    root of the sum of the squared block contributions, noise taken out; 0 where neither stands out of the noise.
 
     Args:
         references: Adjoint times derivative image, one per repeat. [R, H, W, C]
@@ -265,12 +265,9 @@ def signal_scale(references: np.ndarray, truncation: float = 0.0) -> float:
     total = mean_with_error(block_sums(references).sum(axis=-1))
     blocks, variances = _moments(block_sums(references))
     signal, noise = float(np.sum(blocks**2 - variances)), math.sqrt(2 * float(np.sum(variances**2)))
-    sizes = [0.0]
-    if abs(total.value) > 4 * total.error + truncation:
-        sizes.append(abs(total.value))
-    if signal > 4 * noise:
-        sizes.append(math.sqrt(signal))
-    return max(sizes)
+    value = abs(total.value) if abs(total.value) > 4 * total.error + truncation else 0.0
+    size = math.sqrt(signal) if signal > 4 * noise else 0.0
+    return value if value > size / 4 else size
 
 
 def judge(

@@ -1,0 +1,24 @@
+"""A cube outside of the view moves under a point light."""
+
+from __future__ import annotations
+
+from pbdr.compare.cases import Case
+from pbdr.compare.perturbations import Perturbation
+
+from .shared.builders import box, camera, floor, point_light, scene
+
+
+def build():
+    return scene(
+        sensor=camera((0, -2, 2.5), fov=35),
+        lamp=point_light((1.5, 0, 3)),
+        floor=floor(),
+        object=box((0.85, 0, 1.6), 0.2, rotate=((1, 1, 0), 30)),
+    )
+
+
+CASE = Case(
+    build,
+    Perturbation.translate("object.vertex_positions", (1, 0, 0)),
+    hard="A hard shadow: no light sample ever comes close to the boundary",
+)

@@ -1,0 +1,343 @@
+"""One cell of a comparison: one estimator on one case, measured and judged."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import time
+import warnings
+from collections.abc import Callable, Iterator
+
+import drjit as dr
+import mitsuba as mi
+import numpy as np
+
+from ..errors import InputError
+from ..seeds import derive_seed
+from .cases import Case
+from .estimators import telling_adjoint, timed_forward, timed_primal, timed_reverse, transposition_residual
+from .perturbations import Curve
+from .references import Reference
+from .statistics import (
+    Bias,
+    BlockTest,
+    Criteria,
+    Verdict,
+    bias_of,
+    compare_blocks,
+    judge,
+    mean_with_error,
+    signal_scale,
+)
+
+#: An integrator whose own image differs from the reference's by less than this share is taken to render the same.
+_PRIMAL_CRITERIA = Criteria(confidence=0.9999, negligible=0.02)
+_LEAST_SEEDS = 4
+_REFUSAL = re.compile(r"(not|n't) (yet )?(be )?(support|implement|differentiab)|unsupported|cannot differentiate", re.I)
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """How long an estimator is watched.
+
+    Attributes:
+        seeds: Independent gradients, in reverse and in forward mode.
+        spp: Samples per pixel of each.
+        budget: Seconds after which no further seed is begun, once there are four.
+        seed: Every gradient derives its own from it.
+    """
+
+    seeds: int = 16
+    spp: int = 64
+    budget: float = 60.0
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What was found out about one estimator on one case.
+
+    Attributes:
+        case: Name of the case.
+        estimator: Name and properties of the integrator.
+        word: Verdict; see ``Verdict`` for the definitions.
+        reason: The sentence that explains it.
+        seeds: Independent gradients that were measured.
+        spp: Samples per pixel of each.
+        value, error: Mean of the scalar and its standard error.
+        reference, reference_error, truncation: The same of the reference, and its truncation bound.
+        scale: Size by which relative numbers are divided; 0 where the truth is zero or unknown.
+        standard_errors: Bias in standard errors, the reference's error included.
+        relative_bias, interval, detectable: Relative bias, its confidence interval, smallest one that would be seen.
+        image_bias: Root mean square error of the mean image on pixel blocks, noise taken out, relative.
+        chi_square, blocks, image_tail: Test of the image on pixel blocks.
+        relative_deviation: Standard deviation of one gradient over the scale.
+        transposition: Relative difference of forward and reverse mode at equal seed.
+        seconds, primal_seconds: Median time of one gradient, and of one primal render at the same spp.
+        cost: Median of their ratios, interleaved in one process.
+        memory: Peak memory of a gradient's arrays, above what was in use before, MiB.
+        efficiency: 1 / (variance · time) over that of the baseline estimator.
+        messages: Warnings, exceptions, and what was left out.
+    """
+
+    case: str
+    estimator: str
+    word: str
+    reason: str
+    seeds: int = 0
+    spp: int = 0
+    value: float | None = None
+    error: float | None = None
+    reference: float | None = None
+    reference_error: float | None = None
+    truncation: float | None = None
+    scale: float | None = None
+    standard_errors: float | None = None
+    relative_bias: float | None = None
+    interval: tuple[float, float] | None = None
+    detectable: float | None = None
+    image_bias: float | None = None
+    chi_square: float | None = None
+    blocks: int | None = None
+    image_tail: float | None = None
+    relative_deviation: float | None = None
+    transposition: float | None = None
+    seconds: float | None = None
+    primal_seconds: float | None = None
+    cost: float | None = None
+    memory: float | None = None
+    efficiency: float | None = None
+    messages: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, data: dict) -> Row:
+        """The inverse of ``dataclasses.asdict``, after a way through JSON."""
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+
+
+@dataclasses.dataclass
+class _Trials:
+    """Samples collected so far, one entry per seed."""
+
+    primals: list[np.ndarray] = dataclasses.field(default_factory=list)
+    reverse: list[float] = dataclasses.field(default_factory=list)
+    forward: list[np.ndarray] = dataclasses.field(default_factory=list)
+    primal_seconds: list[float] = dataclasses.field(default_factory=list)
+    seconds: list[float] = dataclasses.field(default_factory=list)
+    errors: dict[str, Exception] = dataclasses.field(default_factory=dict)
+
+
+def measure(
+    case: Case,
+    scene: mi.Scene,
+    estimator: str,
+    integrator: mi.Integrator,
+    reference: Reference,
+    *,
+    effort: Effort,
+    criteria: Criteria,
+) -> tuple[Row, np.ndarray | None]:
+    """Measure and judge one estimator on one case.
+
+    Args:
+        case: The question.
+        scene: ``case.build()``; it is changed during the call and restored.
+        estimator: Name for the table.
+        integrator: The estimator.
+        reference: The true derivative as far as it is known.
+        effort: How many gradients.
+        criteria: What counts as a bias.
+
+    Returns:
+        The row, and the mean derivative image where there is one. [H, W, C]
+    """
+    adjoint = telling_adjoint(reference)
+    with _recorded_warnings() as messages:
+        curve = case.direction.bind(scene)
+        trials, memory = _run(case, scene, curve, integrator, adjoint, effort)
+    notes = [*dict.fromkeys(messages)]
+    notes += [f"no {mode} mode: {_sentence(error)}" for mode, error in trials.errors.items()]
+    row = _judged(case.name, estimator, trials, reference, adjoint, criteria)
+    row = dataclasses.replace(row, spp=effort.spp, memory=memory, messages=tuple(notes))
+    return row, (np.mean(trials.forward, axis=0) if trials.forward else None)
+
+
+def _run(
+    case: Case, scene: mi.Scene, curve: Curve, integrator: mi.Integrator, adjoint: np.ndarray, effort: Effort
+) -> tuple[_Trials, float | None]:
+    """Warm up, measure memory, then interleave primal, reverse and forward until the seeds or the time are used up."""
+    trials = _Trials()
+    settings = {"sensor": case.sensor, "spp": effort.spp}
+    modes: dict[str, Callable] = {
+        "reverse": lambda seed: timed_reverse(scene, curve, integrator, adjoint, seed=seed, **settings),
+        "forward": lambda seed: timed_forward(scene, curve, integrator, seed=seed, **settings),
+    }
+    start, memory = time.perf_counter(), None
+    # Warm-up compiles the kernels and finds out which modes exist
+    try:
+        timed_primal(scene, integrator, seed=0, **settings)
+    except Exception as error:  # an estimator may raise anything; it becomes a row of the table
+        trials.errors = {"reverse": error, "forward": error}
+        return trials, None
+    for mode in list(modes):
+        try:
+            modes[mode](0)
+            if mode == "reverse":
+                memory = _peak_memory(lambda: modes["reverse"](1))
+        except Exception as error:  # as above
+            trials.errors[mode] = error
+            del modes[mode]
+    for i in range(effort.seeds if modes else 0):
+        if i >= _LEAST_SEEDS and time.perf_counter() - start > effort.budget:
+            break
+        image, seconds = timed_primal(scene, integrator, seed=derive_seed(effort.seed, "primal", i), **settings)
+        trials.primals.append(image)
+        trials.primal_seconds.append(seconds)
+        for mode in modes:
+            value, seconds = modes[mode](derive_seed(effort.seed, "gradient", i))
+            getattr(trials, mode).append(value)
+            if mode == "reverse" or "reverse" not in modes:
+                trials.seconds.append(seconds)
+    return trials, memory
+
+
+def _judged(
+    case: str, estimator: str, trials: _Trials, reference: Reference, adjoint: np.ndarray, criteria: Criteria
+) -> Row:
+    """The row of an estimator from its samples."""
+    if failure := _failure(trials, reference):
+        return Row(case, estimator, failure.word, failure.reason)
+    products = [float(np.sum(image * adjoint)) for image in trials.forward]
+    samples = np.array(trials.reverse or products)
+    truth = reference.scalar(adjoint)
+    scale = signal_scale(reference.samples * adjoint, truth.truncation)
+    tests = 3 if trials.forward else 1
+    bias = bias_of(mean_with_error(samples), truth, scale=scale, criteria=criteria, tests=tests)
+    image = None
+    if trials.forward:
+        correction = (reference.fine - reference.coarse).mean(axis=0) / 3
+        image = compare_blocks(np.stack(trials.forward), reference.samples, correction, criteria=criteria)
+    is_zero = not np.any(samples) and not any(np.any(picture) for picture in trials.forward)
+    verdict = judge(bias, image, seeds=len(samples), criteria=criteria, is_zero=is_zero, is_exact=truth.error == 0)
+    row = _filled(Row(case, estimator, verdict.word, verdict.reason), bias, image)
+    estimate = mean_with_error(samples)
+    deviation = float(samples.std(ddof=1)) / scale if scale > 0 else None
+    ratios = np.array(trials.seconds) / np.array(trials.primal_seconds)
+    return dataclasses.replace(
+        row,
+        seeds=len(samples),
+        value=estimate.value,
+        error=estimate.error,
+        reference=truth.value,
+        reference_error=truth.error,
+        truncation=truth.truncation,
+        relative_deviation=deviation,
+        transposition=(
+            transposition_residual(trials.forward[0], trials.reverse[0], adjoint)
+            if trials.forward and trials.reverse
+            else None
+        ),
+        seconds=float(np.median(trials.seconds)),
+        primal_seconds=float(np.median(trials.primal_seconds)),
+        cost=float(np.median(ratios)),
+    )
+
+
+def _filled(row: Row, bias: Bias, image: BlockTest | None) -> Row:
+    """The row with the numbers of its tests."""
+    row = dataclasses.replace(
+        row,
+        scale=bias.scale,
+        standard_errors=bias.standard_errors,
+        relative_bias=bias.relative,
+        interval=bias.relative_interval,
+        detectable=bias.relative_detectable,
+    )
+    if image is None:
+        return row
+    return dataclasses.replace(
+        row, image_bias=image.bias, chi_square=image.chi_square, blocks=image.blocks, image_tail=image.tail
+    )
+
+
+def _failure(trials: _Trials, reference: Reference) -> Verdict | None:
+    """A verdict that needs no statistics."""
+    # Forward mode is a bonus; what breaks in reverse mode is broken
+    errors = trials.errors
+    if "reverse" in errors and ("forward" in errors or not is_refusal(errors["reverse"])):
+        word = "unsupported" if is_refusal(errors["reverse"]) else "failed"
+        return Verdict(word, _sentence(errors["reverse"]))
+    if not all(np.all(np.isfinite(values)) for values in (trials.reverse, *trials.forward, *trials.primals)):
+        return Verdict("failed", "a gradient or image is not finite")
+    primal = compare_blocks(np.stack(trials.primals), reference.primals, criteria=_PRIMAL_CRITERIA)
+    if min(primal.tail, primal.worst_tail) < 1e-4 and (primal.bias or 0) > _PRIMAL_CRITERIA.negligible:
+        return Verdict("unsupported", f"renders another image than the reference ({primal.bias:.0%} different)")
+    return None
+
+
+def failure_row(case: str, estimator: str, error: Exception) -> Row:
+    """The row of an estimator that raised before anything was measured."""
+    return Row(case, estimator, "unsupported" if is_refusal(error) else "failed", _sentence(error))
+
+
+def exception_chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception and its causes, innermost last: Dr.Jit wraps what a plugin raised."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether an integrator says that it cannot do this, as opposed to breaking while it tries."""
+    return any(
+        isinstance(link, InputError | NotImplementedError) or _REFUSAL.search(str(link))
+        for link in exception_chain(error)
+    )
+
+
+def _sentence(error: Exception) -> str:
+    """The first line of the innermost exception."""
+    root = list(exception_chain(error))[-1]
+    lines = [line.strip() for line in str(root).splitlines() if line.strip()]
+    return f"{type(root).__name__}: {lines[0] if lines else ''}"[:200]
+
+
+@contextlib.contextmanager
+def _recorded_warnings() -> Iterator[list[str]]:
+    """Collect what Mitsuba's log and Python's warnings say, instead of printing it."""
+    messages: list[str] = []
+
+    class Recorder(mi.Appender):
+        def append(self, level, text):
+            # Without date, level and place, which change from run to run
+            messages.append(re.sub(r"^.*?\] ", "", text.replace("\n", " "))[:200])
+
+        def log_progress(self, progress, name, formatted, eta, ptr=None):
+            pass
+
+    logger, recorder = mi.logger(), Recorder()
+    appenders = [logger.appender(i) for i in range(logger.appender_count())]
+    logger.clear_appenders()
+    logger.add_appender(recorder)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield messages
+        messages += [str(warning.message)[:200] for warning in caught]
+    finally:
+        logger.remove_appender(recorder)
+        for appender in appenders:
+            logger.add_appender(appender)
+
+
+def _peak_memory(run: Callable[[], object]) -> float:
+    """Peak memory of Dr.Jit's arrays while something runs, above what was in use before, MiB."""
+    dr.sync_thread()
+    # Freed arrays stay in a cache that counts as use
+    dr.flush_malloc_cache()
+    backend = dr.backend_v(mi.Float)
+    dr.detail.malloc_clear_statistics()
+    before = dr.detail.malloc_watermark(backend)
+    run()
+    return max(0, dr.detail.malloc_watermark(backend) - before) / 2**20
