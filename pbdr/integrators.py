@@ -84,7 +84,7 @@ def make_integrator(spec: str | Mapping[str, object]) -> mi.Integrator:
     description = parse_integrator(spec) if isinstance(spec, str) else dict(spec)
     name = description.get("type")
     names = integrator_names()
-    if not isinstance(name, str):
+    if not isinstance(name, str) or not name:
         raise InputError(f"an integrator needs a 'type'{suggestion('', names)}")
     for key, value in description.items():
         _check_type(name, key, value)

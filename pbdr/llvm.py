@@ -65,9 +65,9 @@ def llvm_version(library: Path) -> int | None:
     try:
         with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             match = re.search(rb"\0LLVM_(\d+)(?:\.\d+)*\0", content)
+            return int(match[1]) if match else None
     except (OSError, ValueError):
         return None
-    return int(match[1]) if match else None
 
 
 def packaged_llvm() -> Library | None:

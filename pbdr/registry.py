@@ -40,7 +40,8 @@ def _on_variant_change(old: str | None, new: str | None) -> None:
     try:
         register_plugins()
     except Exception as error:
-        mi.Log(mi.LogLevel.Error, f"pbdr: its integrators are not available in '{new}': {error}")
+        # A log message of level Error would itself raise
+        mi.Log(mi.LogLevel.Warn, f"pbdr: its integrators are not available in '{new}': {error}")
 
 
 def install() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import InputError, suggestion
+from ..errors import InputError
 from .options import DefineOption, SetOption, VariantOption, parse_assignments, use_variant
 
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ def check_output(output: Path) -> None:
     """Refuse an image file that cannot be written, before anything is rendered."""
     suffix = output.suffix.lower()
     if suffix not in _SUFFIXES:
-        hint = suggestion(suffix, _SUFFIXES) if suffix else f"; allowed: {', '.join(_SUFFIXES)}"
-        raise InputError(f"the image '{output}' must be an .exr or .png file{hint}")
+        raise InputError(f"the image '{output}' must have one of the endings {', '.join(_SUFFIXES)}")
     if output.is_dir():
         raise InputError(f"the image '{output}' is a folder")
     try:

@@ -1,0 +1,225 @@
+"""The commands as a person types them, and every sentence that they refuse with."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import mitsuba as mi
+import numpy as np
+import pytest
+import typer
+
+from pbdr.cli import app, doctor, main
+from pbdr.errors import InputError, NonFiniteError
+from pbdr.variants import cuda_problem
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_help_lists_the_commands_without_loading_mitsuba(fresh_python):
+    code = "import sys\nfrom pbdr.cli import main\ntry: main(['--help'])\n"
+    code += "except SystemExit: print('matplotlib' in sys.modules, 'pbdr.scene' in sys.modules)"
+    outcome = fresh_python(code)
+    for command in ("doctor", "params", "render", "scenes"):
+        assert command in outcome.stdout
+    assert outcome.stdout.endswith("False False\n")
+
+
+def test_scenes(pbdr_command):
+    outcome = pbdr_command("scenes")
+    assert outcome.code == 0
+    assert "cornell_box" in outcome.stdout
+
+
+def test_params_table_and_json(pbdr_command):
+    table = pbdr_command("params", "cornell_box")
+    assert table.code == 0
+    assert "wall_left.brdf_0.reflectance.value" in table.stdout and "moves geometry" in table.stdout
+    listed = json.loads(pbdr_command("params", "cornell_box", "--json").stdout)
+    alpha = next(entry for entry in listed if entry["key"] == "metal.alpha.value")
+    expected = {"type": "Float", "shape": [], "differentiable": True, "discontinuous": False}
+    assert expected.items() <= alpha.items()
+
+
+def test_render_exr(pbdr_command, tmp_path: Path):
+    image = tmp_path / "new" / "image.exr"
+    outcome = pbdr_command("render", "cornell_box", "-o", image, "-D", "size=16", "--spp", 16, "--seed", 3)
+    assert outcome.code == 0, outcome.stderr
+    assert "16 × 16 pixels, 16 samples per pixel" in outcome.stdout
+    expected = mi.render(mi.load_file(str(ROOT / "scenes" / "cornell_box" / "scene.xml"), size="16"), spp=16, seed=3)
+    np.testing.assert_allclose(np.array(mi.Bitmap(str(image))), np.array(expected), rtol=1e-3, atol=1e-4)
+
+
+def test_render_png_is_srgb(pbdr_command, tmp_path: Path):
+    for name in ("image.exr", "image.png"):
+        assert pbdr_command("render", "cornell_box", "-o", tmp_path / name, "-D", "size=16", "--spp", 4).code == 0
+    linear = np.clip(np.array(mi.Bitmap(str(tmp_path / "image.exr")))[..., :3], 0, 1)
+    curved = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    stored = np.array(mi.Bitmap(str(tmp_path / "image.png")))
+    assert stored.dtype == np.uint8
+    assert np.abs(stored[..., :3] / 255 - curved).max() < 1.5 / 255
+
+
+def test_render_sets_parameters_and_chooses_integrator_and_sensor(pbdr_command, tmp_path: Path):
+    common = ["-D", "size=16", "--spp", 4, "--sensor", "left"]
+    dark = tmp_path / "dark.exr"
+    black = "panel.emitter.radiance.value=0"
+    assert pbdr_command("render", "cornell_box", "-o", dark, "--set", black, *common).code == 0
+    assert np.array(mi.Bitmap(str(dark))).max() == 0
+    shallow = tmp_path / "shallow.exr"
+    outcome = pbdr_command("render", "cornell_box", "-o", shallow, "--integrator", "pbdr:max_depth=1", *common)
+    assert outcome.code == 0, outcome.stderr
+    image = np.array(mi.Bitmap(str(shallow)))[..., :3]
+    assert (image == 0).any() and image.max() <= 5.01
+
+
+def test_render_takes_numbers_from_files(pbdr_command, tmp_path: Path):
+    np.save(tmp_path / "colour.npy", np.zeros(3))
+    key = "wall_left.brdf_0.reflectance.value"
+    arguments = ["-D", "size=16", "--spp", 1, "--set", f"{key}={tmp_path / 'colour.npy'}"]
+    assert pbdr_command("render", "cornell_box", "-o", tmp_path / "a.exr", *arguments).code == 0
+
+
+def test_many_samples_are_split_and_averaged(monkeypatch, tmp_path: Path):
+    from pbdr.cli import render
+    from pbdr.scene import load_scene
+
+    scene = load_scene("cornell_box", {"size": "8"})
+    sensor, integrator = scene.sensors()[0], scene.integrator()
+    whole = render.render_passes(scene, sensor, integrator, spp=256, seed=1)
+    monkeypatch.setattr(render, "_SAMPLES_PER_PASS", 8 * 8 * 16)
+    parts = render.render_passes(scene, sensor, integrator, spp=250, seed=1)
+    assert abs(parts.mean() - whole.mean()) < 0.05 * whole.mean()
+
+
+RENDER = ("render", "cornell_box", "-o", "a.png", "-D", "size=8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (("render", "cornel_box", "-o", "a.png"), ["'cornel_box' is neither a file", "did you mean 'cornell_box'"]),
+        (("render", "no/scene.xml", "-o", "a.png"), ["'no/scene.xml' does not exist"]),
+        (("params", "no/scene.xml"), ["'no/scene.xml' does not exist"]),
+        (("render", "cornell_box", "-o", "a.jpg"), ["'a.jpg' must have", ".exr, .png"]),
+        (("render", "cornell_box", "-o", "a"), ["'a' must have", ".exr, .png"]),
+        ((*RENDER, "--spp", "0"), ["--spp must be at least 1, got 0"]),
+        ((*RENDER, "--spp", "-4"), ["--spp must be at least 1, got -4"]),
+        ((*RENDER, "--sensor", "frnt"), ["no sensor 'frnt'", "did you mean 'front'"]),
+        ((*RENDER, "--integrator", "pbrd"), ["no integrator 'pbrd'", "did you mean 'pbdr'"]),
+        ((*RENDER, "--integrator", "pbdr:max_depht=3"), ["no property 'max_depht'", "did you mean 'max_depth'"]),
+        ((*RENDER, "--set", "metal.alpha=1"), ["is called 'metal.alpha'", "did you mean 'metal.alpha.value'"]),
+        ((*RENDER, "--set", "metal.alpha.value"), ["--set needs KEY=VALUE"]),
+        ((*RENDER, "--set", "metal.alpha.value=red"), ["'red' is neither a list of numbers nor a file"]),
+        ((*RENDER, "--set", "metal.alpha.value=nan"), ["must be finite, got nan"]),
+        ((*RENDER, "--set", "block.vertex_positions=1,2,3"), ["'block.vertex_positions' holds 72 numbers, got 3"]),
+        ((*RENDER, "-D", "siz=3"), ["no <default> parameter 'siz'", "did you mean 'size'"]),
+        ((*RENDER, "--variant", "scalar_rgb"), ["'scalar_rgb' cannot differentiate", "llvm_ad_rgb"]),
+        ((*RENDER, "--variant", "llvm_rgb"), ["no variant 'llvm_rgb'", "did you mean 'llvm_ad_rgb'"]),
+    ],
+)
+def test_bad_input_is_one_sentence(pbdr_command, monkeypatch, tmp_path: Path, arguments, parts):
+    monkeypatch.chdir(tmp_path)
+    outcome = pbdr_command(*arguments)
+    assert outcome.code == 2
+    assert outcome.stderr.startswith("error: ") and outcome.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+    for part in parts:
+        assert part in outcome.stderr
+
+
+def test_malformed_xml_names_file_and_line(pbdr_command, tmp_path: Path):
+    scene = tmp_path / "scene.xml"
+    scene.write_text('<scene version="3.0.0">\n<shape type="sphere">\n</scene>\n', encoding="utf-8")
+    outcome = pbdr_command("render", scene, "-o", tmp_path / "a.png")
+    assert outcome.code == 2
+    assert outcome.stderr.startswith(f"error: {scene}, line 3: malformed XML: ")
+
+
+def test_no_emitters(pbdr_command, tmp_path: Path):
+    scene = tmp_path / "scene.xml"
+    scene.write_text(
+        '<scene version="3.0.0"><integrator type="path"/><sensor type="perspective"/><shape type="sphere"/></scene>',
+        encoding="utf-8",
+    )
+    outcome = pbdr_command("render", scene, "-o", tmp_path / "a.png")
+    assert outcome.code == 2
+    assert "the scene has no emitters" in outcome.stderr
+    depth = ("render", scene, "-o", tmp_path / "depth.exr", "--integrator", "depth", "--spp", 1)
+    assert pbdr_command(*depth).code == 0
+
+
+@pytest.mark.skipif(cuda_problem() is None, reason="this machine has a GPU")
+def test_unavailable_cuda(pbdr_command, tmp_path: Path):
+    outcome = pbdr_command("render", "cornell_box", "-o", tmp_path / "a.png", "--variant", "cuda_ad_rgb")
+    assert outcome.code == 2
+    assert "error: the variant 'cuda_ad_rgb' cannot run here: " in outcome.stderr
+
+
+def test_a_folder_in_the_way(pbdr_command, tmp_path: Path):
+    (tmp_path / "a.png").mkdir()
+    assert "is a folder" in pbdr_command("render", "cornell_box", "-o", tmp_path / "a.png").stderr
+    (tmp_path / "file").touch()
+    assert "cannot be made" in pbdr_command("render", "cornell_box", "-o", tmp_path / "file" / "a.png").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["rendr"], ["rendr", "render"]),
+        (["render", "cornell_box", "-o", "a.png", "--sensr", "1"], ["--sensr", "--sensor"]),
+    ],
+)
+def test_misspelled_commands_and_options(pbdr_command, arguments, parts):
+    outcome = pbdr_command(*arguments)
+    assert outcome.code == 2
+    for part in parts:
+        assert part in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(InputError("wrong"), 2), (NonFiniteError("not a number"), 3), (KeyboardInterrupt(), 130)]
+)
+def test_exit_codes(monkeypatch, capsys, error, code: int):
+    def fail(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr("pbdr.cli.app", fail)
+    with pytest.raises(SystemExit) as left:
+        main([])
+    assert left.value.code == code
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_debugging_shows_the_traceback(monkeypatch):
+    monkeypatch.setenv("PBDR_DEBUG", "1")
+    with pytest.raises(InputError):
+        main(["render", "cornel_box", "-o", "a.png"])
+
+
+def test_doctor(pbdr_command):
+    outcome = pbdr_command("doctor")
+    assert outcome.code == 0
+    assert "libLLVM" in outcome.stdout and "llvm_ad_rgb" in outcome.stdout and mi.__version__ in outcome.stdout
+
+
+def test_doctor_fails_when_nothing_works(monkeypatch, pbdr_command):
+    broken = doctor.Finding("llvm_ad_rgb", "problem", "a first kernel ended the process (SIGABRT)", "get another")
+    monkeypatch.setattr(doctor, "_trial", lambda variant, fix: broken)
+    outcome = pbdr_command("doctor")
+    assert outcome.code == 1
+    assert "SIGABRT" in outcome.stdout and "get another" in outcome.stdout
+
+
+def test_doctor_knows_the_extras():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for extra, packages in doctor._EXTRAS.items():
+        assert {requirement.split(">")[0] for requirement in project["optional-dependencies"][extra]} == set(packages)
+
+
+def test_every_command_has_a_description():
+    for command in app.registered_commands:
+        assert (command.help or command.callback.__doc__ or "").strip()
+    assert isinstance(app, typer.Typer)

@@ -1,0 +1,115 @@
+"""What is said about scene parameters, and how they are changed."""
+
+from __future__ import annotations
+
+import mitsuba as mi
+import numpy as np
+import pytest
+
+from pbdr.errors import InputError
+from pbdr.scene import assign_parameter, describe_parameters, find_parameters, load_scene, scene_parameters
+from pbdr.scene_parameters import numbers
+
+
+@pytest.fixture(scope="module")
+def described() -> dict:
+    mi.set_variant("llvm_ad_rgb")
+    return {info.key: info for info in describe_parameters(load_scene("cornell_box"))}
+
+
+@pytest.mark.parametrize(
+    ("key", "kind", "shape", "differentiable", "discontinuous"),
+    [
+        ("wall_left.brdf_0.reflectance.value", "Color3f", (3,), True, False),
+        ("metal.alpha.value", "Float", (), True, False),
+        ("panel.emitter.radiance.value", "Float", (), True, False),
+        ("front.to_world", "AffineTransform4f", (4, 4), True, True),
+        ("front.x_fov", "Float", (), True, True),
+        ("floor.to_world", "AffineTransform4f", (4, 4), True, True),
+        ("block.vertex_positions", "Float", (72,), True, True),
+        ("block.vertex_texcoords", "Float", (48,), True, False),
+        ("block.faces", "UInt", (36,), False, False),
+        ("front.near_clip", "float", (), False, False),
+        ("front.film.size", "ScalarVector2u", (2,), False, False),
+    ],
+)
+def test_descriptions(described, key, kind, shape, differentiable, discontinuous):
+    info = described[key]
+    assert (info.type, info.shape) == (kind, shape)
+    assert (info.differentiable, info.discontinuous) == (differentiable, discontinuous)
+    assert bool(info.reason) == (discontinuous or not differentiable)
+
+
+def test_ranges(described):
+    info = described["white.brdf_0.reflectance.value"]
+    assert (info.minimum, info.maximum) == pytest.approx((0.72, 0.75))
+    assert described["allow_thread_reordering"].minimum is None
+
+
+def test_light_positions_are_not_offered():
+    scene = mi.load_dict({"type": "scene", "lamp": {"type": "point", "position": [0, 2, 0]}})
+    info = {i.key: i for i in describe_parameters(scene)}["lamp.position"]
+    assert not info.differentiable and info.reason
+
+
+def test_keys_and_globs():
+    scene = load_scene("cornell_box")
+    walls = ["wall_left.brdf_0.reflectance.value", "wall_right.brdf_0.reflectance.value"]
+    assert find_parameters(scene, "wall_*.value") == find_parameters(describe_parameters(scene), "wall_*") == walls
+    assert find_parameters(scene, walls[1]) == walls[1:]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "parts"),
+    [
+        ("wall_left.reflectance", ["is called 'wall_left.reflectance'", "wall_left.brdf_0.reflectance.value"]),
+        ("metal.alpha", ["did you mean 'metal.alpha.value'"]),
+        ("zzz*", ["matches 'zzz*'"]),
+    ],
+)
+def test_keys_without_match(pattern: str, parts: list[str]):
+    with pytest.raises(InputError) as caught:
+        find_parameters(load_scene("cornell_box"), pattern)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["cornell_box", "envmap_probe"])
+@pytest.mark.parametrize("variant", ["llvm_ad_rgb", "llvm_ad_spectral", "llvm_ad_mono"])
+def test_assigning_what_is_there_changes_nothing(variant: str, name: str):
+    mi.set_variant(variant)
+    parameters = scene_parameters(load_scene(name))
+    for key in list(parameters.keys()):
+        held = numbers(parameters[key])
+        if held is not None:
+            kind = type(parameters[key])
+            assign_parameter(parameters, key, held)
+            assert type(parameters[key]) is kind, key
+            np.testing.assert_array_equal(numbers(parameters[key]), held)
+
+
+def test_one_number_fills_a_colour():
+    parameters = scene_parameters(load_scene("cornell_box"))
+    assign_parameter(parameters, "wall_left.brdf_0.reflectance.value", 0.25)
+    assert numbers(parameters["wall_left.brdf_0.reflectance.value"]).tolist() == [0.25] * 3
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "part"),
+    [
+        ("metal.alpha", 0.2, "did you mean 'metal.alpha.value'"),
+        ("metal.alpha.value", [0.1, 0.2], "holds 1 number, got 2"),
+        ("metal.alpha.value", float("nan"), "must be finite, got nan"),
+        ("metal.alpha.value", float("inf"), "must be finite, got inf"),
+        ("wall_left.brdf_0.reflectance.value", [0.1, 0.2], "holds 3 numbers, got 2"),
+        ("block.vertex_positions", [1, 2, 3], "holds 72 numbers, got 3"),
+        ("block.vertex_positions", 1.0, "holds 72 numbers, got 1"),
+        ("front.to_world", np.eye(3), "16 numbers (shape 4 × 4), got 9"),
+        ("front.film.size", [16.5, 16], "holds integers"),
+        ("allow_thread_reordering", 1, "holds no numbers"),
+    ],
+)
+def test_values_that_do_not_fit(key: str, values, part: str):
+    with pytest.raises(InputError) as caught:
+        assign_parameter(scene_parameters(load_scene("cornell_box")), key, values)
+    assert key in str(caught.value) and part in str(caught.value)
