@@ -99,9 +99,9 @@ class DifferentialIntegrator(RBIntegrator):
                 δL = dr.forward_to(attached, flags=KEEP_TANGENTS) if dr.grad_enabled(attached) else mi.Spectrum(0)
             L = dr.detach(attached, True)
         else:
-            L = self.trace(scene, camera, Primal()).L
-            rule = ReplayForward(L)
-            δL = self.trace(scene, camera, rule).δL
+            primal = self.trace(scene, camera, Primal())
+            L, rule = primal.L, ReplayForward(primal.L)
+            δL = self.trace(scene, camera, rule, active=primal.valid).δL
             self.require_gradient(rule.touched, motion)
         dr.eval(L, δL, directions)
         return films.tangent(camera, motion, L, [δL, *directions])
@@ -110,7 +110,8 @@ class DifferentialIntegrator(RBIntegrator):
         with dr.resume_grad():
             motion = self.motion(scene, camera, p)
             attached = self.trace(scene, camera, Taped()).L if self.taped else None
-        L = dr.detach(attached, True) if self.taped else self.trace(scene, camera, Primal()).L
+        primal = None if self.taped else self.trace(scene, camera, Primal())
+        L = dr.detach(attached, True) if self.taped else primal.L
         δL, *adjoints = films.adjoint(camera, motion, L, grad_in)
         dr.eval(L, δL, adjoints)
         with dr.resume_grad():
@@ -126,7 +127,7 @@ class DifferentialIntegrator(RBIntegrator):
             dr.traverse(dr.ADMode.Backward)
         if not self.taped:
             rule = ReplayBackward(L, δL)
-            self.trace(scene, camera, rule)
+            self.trace(scene, camera, rule, active=primal.valid)
             self.require_gradient(rule.touched, motion)
 
     # ------------------------------------------------------------------- parts
@@ -141,32 +142,32 @@ class DifferentialIntegrator(RBIntegrator):
                 RBIntegrator._splat_to_block,
             )  # fmt: skip
 
-    def trace(self, scene, camera: films.Camera, rule: Rule) -> PathResult:
+    def trace(self, scene, camera: films.Camera, rule: Rule, active: mi.Bool | bool = True) -> PathResult:
         """Send the camera's rays through the path loop; every call uses the same random numbers."""
         with dr.resume_grad(when=rule.attached):
             traits = Traits.of(scene, rule.attached)
             origin = sensor_vertex(camera.sensor, camera.ray)
         return trace_path(
             scene, camera.sampler.clone(), camera.ray,
-            rule=rule, limits=self.limits, traits=traits, integrator=self, origin=origin, active=mi.Bool(True),
+            rule=rule, limits=self.limits, traits=traits, origin=origin, active=mi.Bool(active),
         )  # fmt: skip
 
     def motion(self, scene, camera: films.Camera, p: films.Pass) -> films.Motion | None:
         """Everything that moves on the film, attached; None if nothing does."""
-        first = first_hit(scene, camera.ray, integrator=self, limits=self.limits)
-        if not (sensor_moves(camera.sensor) or dr.grad_enabled(material_point(first, camera.ray, 0).p)):
+        first, ray = first_hit(scene, camera.ray, self.limits, mi.Bool(True))
+        if not (sensor_moves(camera.sensor) or dr.grad_enabled(material_point(first, ray, 0).p)):
             return None
         require_projective(camera.sensor)
-        moved = project_first_vertex(camera.sensor, first, camera.ray, camera.position)
+        moved = project_first_vertex(camera.sensor, first, ray, camera.position)
 
         def radiance(sampler: mi.Sampler, ray: mi.Ray3f, active: mi.Bool) -> mi.Spectrum:
             with dr.suspend_grad():
                 return trace_path(
                     scene, sampler, ray, rule=Primal(), limits=self.limits, traits=Traits.of(scene, False),
-                    integrator=self, origin=mi.Point3f(0), active=mi.Bool(active),
+                    origin=mi.Point3f(0), active=mi.Bool(active),
                 ).L  # fmt: skip
 
-        context = films.Context(scene, camera.sensor, camera.spp, p.seed, radiance)
+        context = films.Context(scene, camera.sensor, camera.spp, p.seed, self.limits, radiance)
         return films.Motion(
             moved.position, moved.measure, [*film_edge_samples(context), *self.boundary.samples(context)]
         )

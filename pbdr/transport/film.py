@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import drjit as dr
 import mitsuba as mi
 
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    from .path import Limits
 
 #: Bytes of intermediate arrays that one camera sample needs in a gradient pass (measured: docs/performance.md)
 BYTES_PER_SAMPLE = 256
@@ -74,6 +78,7 @@ class Context:
     sensor: mi.Sensor
     spp: int  #: samples per pixel of this pass
     seed: mi.UInt32
+    limits: Limits  #: where paths end
     #: radiance(sampler, ray, active) → spectrum, by the integrator's own path loop, detached
     radiance: Callable[[mi.Sampler, mi.Ray3f, mi.Bool], mi.Spectrum]
 

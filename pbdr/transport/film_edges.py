@@ -13,6 +13,7 @@ import mitsuba as mi
 
 from ..seeds import derive_seed
 from .film import Context, FilmSamples
+from .path import first_hit
 from .sensor import camera_rays, project_first_vertex
 
 
@@ -48,8 +49,8 @@ def _edge_samples(context: Context, axis: int, *, every_pixel: bool) -> list[Fil
     with dr.suspend_grad():
         ray, response = camera_rays(context.sensor, sampler, position)
         L = context.radiance(sampler, ray, mi.Bool(True)) * response
-        pi = context.scene.ray_intersect_preliminary(ray, coherent=True)
-    moved = project_first_vertex(context.sensor, pi, dr.detach(ray, True), position)
+        pi, ray = first_hit(context.scene, dr.detach(ray, True), context.limits, mi.Bool(True))
+    moved = project_first_vertex(context.sensor, pi, ray, position)
     speed = moved.position[axis] - dr.detach(moved.position[axis])
 
     if not every_pixel:

@@ -51,16 +51,25 @@ class PathResult:
     valid: mi.Bool  #: whether the ray counts as covered in the alpha channel [N]
 
 
+@dr.syntax
 def first_hit(
-    scene: mi.Scene, ray: mi.Ray3f, *, integrator: mi.Integrator, limits: Limits, active: mi.Bool = True
-) -> mi.PreliminaryIntersection3f:
-    """Trace camera rays, through directly visible emitters if those are hidden."""
+    scene: mi.Scene, ray: mi.Ray3f, limits: Limits, active: mi.Bool
+) -> tuple[mi.PreliminaryIntersection3f, mi.Ray3f]:
+    """Trace camera rays, through directly visible emitters if those are hidden.
+
+    Returns:
+        The hits, and the rays that they belong to: those that passed an emitter start behind it.
+    """
+    ray = mi.Ray3f(ray)
     pi = scene.ray_intersect_preliminary(ray, coherent=True, active=active)
-    if limits.hide_emitters:
-        hit_emitter = active & pi.is_valid() & (pi.shape.emitter() != None)  # noqa: E711 (element-wise)
-        si = pi.compute_surface_interaction(ray, mi.RayFlags.Minimal, hit_emitter)
-        pi[hit_emitter] = integrator.skip_area_emitters(scene, si.spawn_ray(ray.d), True, hit_emitter)
-    return pi
+    if dr.hint(limits.hide_emitters, mode="scalar"):
+        passing = active & pi.is_valid() & (pi.shape.emitter() != None)  # noqa: E711 (element-wise)
+        while dr.hint(passing, exclude=[scene, limits]):
+            behind = pi.compute_surface_interaction(ray, mi.RayFlags.Minimal, passing).spawn_ray(ray.d)
+            ray = mi.Ray3f(behind)
+            pi = scene.ray_intersect_preliminary(ray, coherent=True, active=passing)
+            passing &= pi.is_valid() & (pi.shape.emitter() != None)  # noqa: E711 (element-wise)
+    return pi, ray
 
 
 def direct_light(
@@ -146,7 +155,6 @@ def trace_path(
     rule: Rule,
     limits: Limits,
     traits: Traits,
-    integrator: mi.Integrator,
     origin: mi.Point3f,
     active: mi.Bool,  # (`dr.syntax` forgets defaults of keyword-only arguments)
 ) -> PathResult:
@@ -157,13 +165,12 @@ def trace_path(
     Args:
         sampler: Seeded for all lanes.
         ray: Camera rays, detached, world space. [N]
-        integrator: Mitsuba's side of the integrator, which can look through hidden emitters.
         origin: Vertex on the sensor, attached where the sensor moves. [N]
         active: Lanes to trace. [N]
     """
     ctx = mi.BSDFContext()
-    ray = mi.Ray3f(dr.detach(ray, True))
-    pi = first_hit(scene, ray, integrator=integrator, limits=limits, active=active)
+    active = mi.Bool(active) & (limits.max_depth > 0)
+    pi, ray = first_hit(scene, mi.Ray3f(dr.detach(ray, True)), limits, active)
     ray_prev = mi.Ray3f(ray)
     pi_prev = dr.zeros(mi.PreliminaryIntersection3f, dr.width(ray))
     it_prev = dr.zeros(mi.Interaction3f)
@@ -173,7 +180,6 @@ def trace_path(
     η = mi.Float(1)  # relative index of refraction along the path
     L, δL = rule.start()
     depth = mi.UInt32(0)
-    active = mi.Bool(active)
     valid = mi.Bool(not limits.hide_emitters and scene.environment() is not None)
 
     # Symbolic loop over the active lanes, or one copy of the body for each vertex if the rule asks for it
@@ -183,7 +189,7 @@ def trace_path(
         more,
         mode="scalar" if rule.unrolled else None,
         label=f"path ({rule.name})",
-        exclude=[rule, limits, traits, integrator, ctx, scene],
+        exclude=[rule, limits, traits, ctx, scene],
     ):
         # Material point of this vertex, seen from the attached vertex before it
         with dr.resume_grad(when=rule.attached):
@@ -198,11 +204,8 @@ def trace_path(
         with dr.suspend_grad():
             ds = mi.DirectionSample3f(scene, si, it_prev)
             pdf_emitter = scene.pdf_emitter_direction(it_prev, ds, active & ~delta_prev)
-            visible = mi.Bool(active)
-            if dr.hint(limits.hide_emitters, mode="scalar"):
-                visible &= (depth > 0) | si.is_valid()
         with dr.resume_grad(when=rule.attached):
-            Le = β * power_heuristic(pdf_prev, pdf_emitter) * ds.emitter.eval(si, visible)
+            Le = β * power_heuristic(pdf_prev, pdf_emitter) * ds.emitter.eval(si, active)
 
         # Light from one sampled emitter
         active_next = active & (depth + 1 < limits.max_depth) & si.is_valid()
@@ -258,4 +261,5 @@ def trace_path(
         else:
             more = active
 
-    return PathResult(L, δL, valid)
+    # A path that meets no surface but transparent ones sees hidden emitters only
+    return PathResult(dr.select(valid, L, 0) if limits.hide_emitters else L, δL, valid)

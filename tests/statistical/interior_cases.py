@@ -1,0 +1,152 @@
+"""Small scenes without moving silhouettes, one for each class of parameters that an interior estimator covers."""
+
+from __future__ import annotations
+
+import mitsuba as mi
+import numpy as np
+
+from pbdr.compare.perturbations import Perturbation
+
+
+def _texture(seed: int, height: int = 6, width: int = 8, scale: float = 1.0) -> dict:
+    data = np.random.default_rng(seed).uniform(0.1, 0.9, (height, width, 3)).astype(np.float32) * scale
+    return {"type": "bitmap", "bitmap": mi.Bitmap(data), "raw": True}
+
+
+def _stage(**content: dict) -> mi.Scene:
+    """A textured floor seen from above, with whatever else is given."""
+    transform = mi.ScalarTransform4f()
+    scene = {
+        "type": "scene",
+        "camera": {
+            "type": "perspective",
+            "fov": 45,
+            "to_world": transform.look_at(origin=[0.3, -3, 2.6], target=[0, 0, 0.2], up=[0, 0, 1]),
+            "film": {"type": "hdrfilm", "width": 20, "height": 16, "pixel_format": "rgb"},
+            "sampler": {"type": "independent"},
+        },
+        "floor": {
+            "type": "rectangle",
+            "to_world": transform.scale(6),
+            "bsdf": {"type": "diffuse", "reflectance": _texture(1)},
+        },
+        "lamp": {
+            "type": "rectangle",
+            "to_world": transform.translate([0.5, 0.3, 3]).rotate([1, 0, 0], 180).scale(0.8),
+            "emitter": {"type": "area", "radiance": {"type": "rgb", "value": [6, 5, 4]}},
+        },
+    }
+    scene.update(content)
+    return mi.load_dict({key: value for key, value in scene.items() if value is not None}, optimize=False)
+
+
+def _ball(bsdf: dict) -> mi.Scene:
+    return _stage(ball={"type": "sphere", "radius": 0.8, "center": [0, 0, 0.8], "bsdf": bsdf})
+
+
+def _lit(emitter: dict) -> mi.Scene:
+    return _stage(lamp=None, light=emitter, ball={"type": "sphere", "radius": 0.6, "center": [0, 0, 0.6]})
+
+
+def _spot() -> dict:
+    transform = mi.ScalarTransform4f().look_at(origin=[1, -1, 3], target=[0, 0, 0], up=[0, 0, 1])
+    return {"type": "spot", "to_world": transform, "intensity": {"type": "rgb", "value": [20, 10, 5]}}
+
+
+def _room() -> mi.Scene:
+    """The inside of a sphere that is lit by a patch of its own wall: nothing is hidden, whatever moves."""
+    glow = np.full((8, 8, 3), 0.2, np.float32)
+    glow[2:5, 3:6] = [4, 3, 2]
+    transform = mi.ScalarTransform4f()
+    return mi.load_dict(
+        {
+            "type": "scene",
+            "camera": {
+                "type": "perspective",
+                "fov": 60,
+                "to_world": transform.look_at(origin=[0.2, -0.5, 0.1], target=[0, 1, 0], up=[0, 0, 1]),
+                "film": {"type": "hdrfilm", "width": 16, "height": 16, "pixel_format": "rgb"},
+                "sampler": {"type": "independent"},
+            },
+            "wall": {
+                "type": "sphere",
+                "radius": 2.0,
+                "flip_normals": True,
+                "bsdf": {"type": "diffuse", "reflectance": _texture(2)},
+                "emitter": {"type": "area", "radiance": {"type": "bitmap", "bitmap": mi.Bitmap(glow), "raw": True}},
+            },
+        },
+        optimize=False,
+    )
+
+
+P = Perturbation
+
+#: name → (scene, parameter direction); everything here moves no visibility boundary
+STILL = {
+    "diffuse texture": (lambda: _stage(), P.random("floor.bsdf.reflectance.data")),
+    "area light": (lambda: _stage(), P.component("lamp.emitter.radiance.value", 0)),
+    "conductor roughness": (
+        lambda: _ball({"type": "roughconductor", "alpha": 0.25, "material": "Au"}),
+        P.uniform("ball.bsdf.alpha.value"),
+    ),
+    "plastic reflectance": (
+        lambda: _ball({"type": "roughplastic", "diffuse_reflectance": {"type": "rgb", "value": [0.2, 0.5, 0.3]}}),
+        P.component("ball.bsdf.diffuse_reflectance.value", 1),
+    ),
+    "principled roughness": (
+        lambda: _ball({"type": "principled", "roughness": 0.4, "metallic": 0.5}),
+        P.uniform("ball.bsdf.roughness.value"),
+    ),
+    "principled metallic": (
+        lambda: _ball({"type": "principled", "roughness": 0.4, "metallic": 0.5}),
+        P.uniform("ball.bsdf.metallic.value"),
+    ),
+    "mirror tint": (
+        lambda: _ball({"type": "conductor", "specular_reflectance": {"type": "rgb", "value": [0.8, 0.7, 0.6]}}),
+        P.component("ball.bsdf.specular_reflectance.value", 2),
+    ),
+    "glass tint": (
+        lambda: _ball({"type": "dielectric", "specular_transmittance": {"type": "rgb", "value": [0.8, 0.7, 0.6]}}),
+        P.component("ball.bsdf.specular_transmittance.value", 0),
+    ),
+    "opacity": (
+        lambda: _ball({"type": "mask", "opacity": 0.6, "nested": {"type": "diffuse"}}),
+        P.uniform("ball.bsdf.opacity.value"),
+    ),
+    "blend weight": (
+        lambda: _ball(
+            {
+                "type": "blendbsdf",
+                "weight": 0.4,
+                "a": {"type": "diffuse", "reflectance": {"type": "rgb", "value": [0.8, 0.1, 0.1]}},
+                "b": {"type": "roughconductor", "alpha": 0.3},
+            }
+        ),
+        P.uniform("ball.bsdf.weight.value"),
+    ),
+    "environment map": (
+        lambda: _lit({"type": "envmap", "bitmap": _texture(3, 8, 16)["bitmap"]}),
+        P.random("light.data"),
+    ),
+    "constant environment": (
+        lambda: _lit({"type": "constant", "radiance": {"type": "rgb", "value": [1, 0.8, 0.6]}}),
+        P.component("light.radiance.value", 1),
+    ),
+    "spot intensity": (lambda: _lit(_spot()), P.component("light.intensity.value", 0)),
+    "directional irradiance": (
+        lambda: _lit({"type": "directional", "direction": [0.3, 0.2, -1]}),
+        P.uniform("light.irradiance.value"),
+    ),
+}
+
+#: Moving cameras, walls and lights in a closed round room: interior terms only, though everything moves
+MOVING = {
+    "camera position": (_room, P.translate("camera.to_world", (0.3, 1, 0.2))),
+    "camera rotation": (_room, P.rotate("camera.to_world", (0.2, 0.5, 1))),
+    "field of view": (_room, P.uniform("camera.x_fov")),
+    "principal point": (_room, P.uniform("camera.principal_point_offset_x")),
+    "room position": (_room, P.translate("wall.to_world", (0.4, 1, 0.3))),
+    "room rotation": (_room, P.rotate("wall.to_world", (0.3, 0.1, 1))),
+    "room size": (_room, P.scale("wall.to_world", (1, 1, 1))),
+}

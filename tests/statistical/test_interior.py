@@ -1,0 +1,61 @@
+"""Interior gradients: transposes at equal seed, taped against replay, and means against central differences."""
+
+from __future__ import annotations
+
+import mitsuba as mi
+import numpy as np
+import pytest
+
+from pbdr.compare.estimators import forward_gradient, reverse_gradient, smooth_adjoint
+from pbdr.compare.references import central_differences
+from pbdr.compare.statistics import assert_unbiased
+
+from .interior_cases import MOVING, STILL
+
+CASES = {**STILL, **MOVING}
+FAST = ("diffuse texture", "mirror tint", "environment map", "camera rotation", "room size")
+
+
+def integrator(interior: str, **properties) -> mi.Integrator:
+    return mi.load_dict({"type": "pbdr", "interior": interior, "max_depth": 4, **properties})
+
+
+def assert_transposes(backward: float, adjoint: np.ndarray, image: np.ndarray) -> None:
+    """⟨Jᵀ δI, v⟩ = ⟨δI, J v⟩, to 1e-4 of the magnitudes that are summed."""
+    assert backward == pytest.approx(np.vdot(adjoint, image), abs=1e-4 * np.abs(adjoint * image).sum())
+
+
+def marked(names) -> list:
+    return [pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", marked(CASES))
+def test_forward_and_backward_are_transposes(name):
+    build, direction = CASES[name]
+    scene, replay = build(), integrator("replay")
+    image = forward_gradient(scene, direction, replay, spp=16, seed=3)
+    adjoint = smooth_adjoint(image.shape)
+    backward = reverse_gradient(scene, direction, replay, adjoint, spp=16, seed=3)
+    assert_transposes(backward, adjoint, image)
+
+
+@pytest.mark.parametrize("name", marked(CASES))
+def test_taped_equals_replay(name):
+    build, direction = CASES[name]
+    scene = build()
+    replay = forward_gradient(scene, direction, integrator("replay"), spp=16, seed=3)
+    taped = forward_gradient(scene, direction, integrator("taped"), spp=16, seed=3)
+    adjoint = smooth_adjoint(replay.shape)
+    assert np.abs(replay).max() > 0
+    np.testing.assert_allclose(taped, replay, rtol=1e-3, atol=1e-4 * np.abs(replay).max())
+    backward = reverse_gradient(scene, direction, integrator("taped"), adjoint, spp=16, seed=3)
+    assert_transposes(backward, adjoint, taped)
+
+
+@pytest.mark.parametrize("name", marked(CASES))
+def test_mean_equals_central_differences(name):
+    build, direction = CASES[name]
+    scene = build()
+    reference = central_differences(scene, direction, integrator=integrator("replay"), spp=256, repeats=8)
+    samples = [forward_gradient(scene, direction, integrator("replay"), spp=64, seed=seed) for seed in range(8)]
+    assert_unbiased(np.stack(samples), reference)
