@@ -41,7 +41,7 @@ class Precision:
 
     relative_error: float = 0.003
     budget: float = 30.0
-    spp: int = 512
+    spp: int = 1024
     repeats: int = 8
     seed: int = 0
 

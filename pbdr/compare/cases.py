@@ -101,7 +101,11 @@ def scene_case(
     """
     if isinstance(scene, str | Path):
         origin = {"scene": str(scene), "direction": direction.to_dict(), "max_depth": max_depth, "sensor": sensor}
-        build, loaded = (lambda: load_scene(scene)), load_scene(scene)
+
+        def build() -> mi.Scene:
+            return load_scene(scene, float_textures=[direction.key])
+
+        loaded = build()
         stem = Path(scene).parent.name if Path(scene).name == "scene.xml" else Path(scene).stem
     else:
         origin, build, loaded, stem = {}, (lambda: scene), scene, "scene"

@@ -25,6 +25,8 @@ _COLORS = {
 _MAP = "RdBu_r"
 #: Side of a picture, and the room below it for its caption, in inches.
 _SIDE, _CAPTION, _TITLE = 1.5, 0.62, 0.34
+#: Left edge of the scatter plot; estimators without noise stand there.
+_LEAST_NOISE = 1e-4
 
 
 def signed(image: np.ndarray) -> np.ndarray:
@@ -36,7 +38,7 @@ def gradient_limit(image: np.ndarray) -> float:
     """End of a symmetric colour scale: the largest absolute value, outliers aside."""
     values = np.abs(signed(image))
     visible = values[values > 1e-3 * values.max()] if values.max() > 0 else values
-    return float(np.percentile(visible, 99.5)) or 1.0
+    return float(np.percentile(visible, 98)) or 1.0
 
 
 def gradient_picture(image: np.ndarray, title: str) -> Figure:
@@ -115,9 +117,9 @@ class _Places:
 
 
 def _draw_truth(place: _Places, picture: Picture, limit: float) -> None:
-    axes = place.axes(0, "image", textwrap.fill(picture.hard, 34, max_lines=4))
+    axes = place.axes(0, "image", textwrap.fill(picture.hard, 29, max_lines=5))
     axes.imshow(np.clip(picture.primal / max(np.percentile(picture.primal, 99), 1e-9), 0, 1) ** (1 / 2.2))
-    axes = place.axes(1, "reference", textwrap.fill(picture.source, 34))
+    axes = place.axes(1, "reference", textwrap.fill(picture.source, 29))
     axes.imshow(signed(picture.reference), cmap=_MAP, vmin=-limit, vmax=limit)
 
 
@@ -159,7 +161,7 @@ def scatter_figure(comparison: Comparison) -> Figure:
     for k, estimator in enumerate(estimators):
         color = f"C{k % 10}"
         for row in comparison.rows:
-            if row.estimator == estimator and row.relative_deviation and row.cost and row.interval:
+            if row.estimator == estimator and row.relative_deviation is not None and row.cost and row.interval:
                 _draw_point(axes, row, color)
         axes.scatter([], [], color=color, label=estimator)
     axes.set_xscale("log")
@@ -177,7 +179,7 @@ def scatter_figure(comparison: Comparison) -> Figure:
 
 
 def _draw_point(axes, row: Row, color: str) -> None:
-    x = row.relative_deviation * np.sqrt(row.cost)
+    x = max(row.relative_deviation * np.sqrt(row.cost), _LEAST_NOISE)
     size = 12 + 12 * row.cost**0.7
     if row.word == "biased":
         y = max(abs(row.relative_bias), row.image_bias or 0)

@@ -248,7 +248,7 @@ def _filled(row: Row, bias: Bias, image: BlockTest | None) -> Row:
     """The row with the numbers of its tests."""
     row = dataclasses.replace(
         row,
-        scale=bias.scale,
+        scale=abs(bias.scale),
         standard_errors=bias.standard_errors,
         relative_bias=bias.relative,
         interval=bias.relative_interval,

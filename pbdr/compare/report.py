@@ -10,10 +10,20 @@ from .result import Comparison
 #: A mark in front of each word, so that a table reads at a glance.
 MARKS = {"consistent": "✓", "biased": "✗", "inconclusive": "?", "failed": "!", "unsupported": "–"}
 
-_HEADER = (
-    "| estimator | verdict | bias | standard errors | image bias | deviation | cost | efficiency | memory | why |\n"
-    "|---|---|--:|--:|--:|--:|--:|--:|--:|---|\n"
+_COLUMNS = (
+    "estimator",
+    "verdict",
+    "bias",
+    "standard errors",
+    "image bias",
+    "deviation",
+    "transposition",
+    "cost",
+    "efficiency",
+    "memory",
+    "why",
 )
+_HEADER = "| " + " | ".join(_COLUMNS) + " |\n|---|---|" + "--:|" * 8 + "---|\n"
 
 
 def markdown(comparison: Comparison) -> str:
@@ -40,6 +50,7 @@ def _line(row: Row) -> str:
         number(row.standard_errors, "+.1f"),
         percent(row.image_bias, sign=False),
         percent(row.relative_deviation, sign=False),
+        number(row.transposition, ".0e"),
         number(row.cost, ".1f"),
         number(row.efficiency, ".2g", "×"),
         number(row.memory, ".0f", " MiB"),
@@ -66,6 +77,7 @@ def _legend(comparison: Comparison) -> str:
     return (
         f"{settings['seeds']} seeds at {settings['spp']} spp. Bias: of Σ adjoint · image, relative, with its "
         f"{settings['confidence']:.1%} confidence interval (truncation included). Image bias: of the mean derivative "
-        "image on pixel blocks, noise taken out. Deviation: of one gradient, relative. Cost: one gradient in primal "
+        "image on pixel blocks, noise taken out. Deviation: of one gradient, relative. Transposition: relative "
+        "difference of forward and reverse mode at equal seed. Cost: one gradient in primal "
         f"renders. Efficiency: 1/(variance · cost) over that of `{settings['baseline']}`. Memory: peak.\n"
     )

@@ -101,7 +101,7 @@ class Comparison:
 def with_efficiency(rows: list[Row], baseline: str) -> tuple[Row, ...]:
     """The rows with 1 / (variance · time) over that of the baseline on the same case.
 
-    Where the baseline is not usable on a case, the first consistent estimator takes its place. Time is in primal
+    Biased estimators have none. Where the baseline is biased, the first one that is not takes its place. Time is in primal
     renders, measured in turn with the gradients, because seconds drift between processes.
     """
     bases: dict[str, float] = {}
@@ -110,7 +110,7 @@ def with_efficiency(rows: list[Row], baseline: str) -> tuple[Row, ...]:
             bases.setdefault(row.case, own)
     done = []
     for row in rows:
-        own, base = _inverse_work(row), bases.get(row.case)
+        own, base = None if row.word == "biased" else _inverse_work(row), bases.get(row.case)
         done.append(dataclasses.replace(row, efficiency=own / base if own and base else None))
     return tuple(done)
 

@@ -57,7 +57,7 @@ class Bias:
         error: Standard error of the difference, reference's included.
         freedom: Its degrees of freedom (Welch-Satterthwaite).
         allowance: Difference that is forgiven: truncation of the reference plus the negligible bias.
-        scale: Size of the true value, by which relative numbers are divided; 0 where the truth is zero.
+        scale: Size of the true value, with its sign, by which relative numbers are divided; 0 where the truth is zero.
         tail: Probability of so large a difference if there were no bias.
         detectable: Smallest bias that this many samples would have found, in absolute terms.
         interval: Confidence interval of the difference, truncation included.
@@ -82,17 +82,20 @@ class Bias:
     @property
     def relative(self) -> float | None:
         """Difference over scale; ``None`` where the truth is zero."""
-        return self.difference / self.scale if self.scale > 0 else None
+        return self.difference / self.scale if self.scale else None
 
     @property
     def relative_interval(self) -> tuple[float, float] | None:
         """Confidence interval over scale; ``None`` where the truth is zero."""
-        return (self.interval[0] / self.scale, self.interval[1] / self.scale) if self.scale > 0 else None
+        if not self.scale:
+            return None
+        low, high = sorted(end / self.scale for end in self.interval)
+        return low, high
 
     @property
     def relative_detectable(self) -> float | None:
         """Smallest bias that would have been found over scale; ``None`` where the truth is zero."""
-        return self.detectable / self.scale if self.scale > 0 else None
+        return self.detectable / abs(self.scale) if self.scale else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +182,7 @@ def bias_of(estimate: Estimate, reference: Estimate, *, scale: float, criteria: 
         error=error,
         freedom=freedom,
         allowance=allowance,
-        scale=scale,
+        scale=math.copysign(scale, reference.value) if scale else 0.0,
         tail=t_tail(excess / error, freedom) if error > 0 else float(excess == 0),
         detectable=(quantile + t_quantile(2 * (1 - criteria.power), freedom)) * error + allowance,
         interval=(difference - margin, difference + margin),
@@ -304,7 +307,7 @@ def judge(
     if detectable is None:
         return _judge_without_scale(scalar, image, is_exact=is_exact)
     if detectable > criteria.tolerance:
-        allowance = scalar.allowance / scalar.scale
+        allowance = scalar.allowance / abs(scalar.scale)
         if allowance >= criteria.tolerance:
             return Verdict("inconclusive", f"the reference's truncation is {allowance:.1%}: take a smaller step")
         needed = math.ceil(seeds * ((detectable - allowance) / (criteria.tolerance - allowance)) ** 2)

@@ -1,0 +1,130 @@
+"""What ``pbdr gradient``, ``pbdr check`` and ``pbdr compare`` share: options, progress, the table."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..compare.measure import Row
+    from ..compare.perturbations import Perturbation
+    from ..compare.study import Progress
+
+SeedsOption = Annotated[int, typer.Option(min=2, help="Independent gradients per estimator.")]
+SppOption = Annotated[int, typer.Option(min=1, help="Samples per pixel of each gradient.")]
+BudgetOption = Annotated[
+    float, typer.Option(min=0, help="Seconds for each reference, and for each estimator once it has four gradients.")
+]
+IsolateOption = Annotated[
+    bool, typer.Option("--isolate", help="Run each estimator in its own process: a crash becomes a row.")
+]
+ImportOption = Annotated[
+    list[str] | None,
+    typer.Option("--import", metavar="MODULE", help="Module or .py file that registers integrators; may be repeated."),
+]
+NoCacheOption = Annotated[bool, typer.Option("--no-cache", help="Neither look up nor store references on disk.")]
+IntegratorsOption = Annotated[
+    list[str] | None,
+    typer.Option("--integrator", metavar="NAME[:PROPERTY=VALUE,…]", help="Estimator; may be repeated."),
+]
+ComponentOption = Annotated[
+    str | None, typer.Option(metavar="I[,J,…]", help="Move one entry of the parameter, by its index.")
+]
+TranslateOption = Annotated[str | None, typer.Option(metavar="X,Y,Z", help="Move along a world-space vector.")]
+RotateOption = Annotated[
+    str | None, typer.Option(metavar="X,Y,Z", help="Rotate around a world-space axis; derivative per radian.")
+]
+ScaleOption = Annotated[str | None, typer.Option(metavar="X,Y,Z", help="Scale along the world's axes.")]
+StepOption = Annotated[float | None, typer.Option(help="Finite-difference step; by default from the parameter's size.")]
+
+
+def numbers(option: str, text: str | None, kind: type = float) -> tuple | None:
+    """Comma-separated numbers of an option.
+
+    Example:
+        >>> numbers("--translate", "1,0,0")
+        (1.0, 0.0, 0.0)
+    """
+    if text is None:
+        return None
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        what = "integers" if kind is int else "numbers"
+        raise InputError(f"{option} needs comma-separated {what}, got '{text}'") from None
+
+
+def direction(key: str, options: dict[str, str | None], step: float | None) -> Perturbation | None:
+    """The perturbation that the options ask for, or ``None`` if they state no direction."""
+    from ..compare.perturbations import direction_from
+
+    given = {name: numbers(f"--{name}", text, int if name == "component" else float) for name, text in options.items()}
+    return direction_from(key, **given, step=step)
+
+
+@contextlib.contextmanager
+def cell_progress(total: int) -> Iterator[Progress]:
+    """A progress bar over cells on a terminal, else a line for each finished cell, on stderr."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console, start = Console(stderr=True), time.monotonic()
+    if not console.is_terminal:
+
+        def report(case: str, estimator: str, row: Row | None) -> None:
+            if row is not None:
+                console.print(
+                    f"[{time.monotonic() - start:.0f} s] {case} · {estimator}: {row.word}, {row.reason}",
+                    markup=False,
+                    highlight=False,
+                    soft_wrap=True,
+                )
+
+        yield report
+        return
+
+    columns = [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False)]
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=total)
+
+        def advance(case: str, estimator: str, row: Row | None) -> None:
+            bar.update(task, advance=row is not None, description=f"{case} · {estimator}")
+
+        yield advance
+
+
+def print_rows(rows: tuple[Row, ...]) -> None:
+    """The rows as a table on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..compare.report import MARKS, number, percent
+
+    styles = {"consistent": "green", "biased": "red", "failed": "red", "inconclusive": "yellow", "unsupported": "dim"}
+    table = Table(box=None, pad_edge=False)
+    for name in ("parameter", "estimator", "verdict"):
+        table.add_column(name, overflow="fold")
+    for name in ("bias", "± se", "image", "cost"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("why", overflow="fold")
+    for row in rows:
+        table.add_row(
+            row.case,
+            row.estimator,
+            f"[{styles[row.word]}]{MARKS[row.word]} {row.word}[/]",
+            percent(row.relative_bias),
+            number(row.standard_errors, "+.1f"),
+            percent(row.image_bias, sign=False),
+            number(row.cost, ".1f", "×"),
+            row.reason,
+        )
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    console.print(table)

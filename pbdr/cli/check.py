@@ -1,0 +1,111 @@
+"""``pbdr check``: is this gradient right?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import InputError
+from ._cells import (
+    BudgetOption,
+    ComponentOption,
+    ImportOption,
+    IntegratorsOption,
+    IsolateOption,
+    NoCacheOption,
+    RotateOption,
+    ScaleOption,
+    SeedsOption,
+    SppOption,
+    StepOption,
+    TranslateOption,
+    cell_progress,
+    direction,
+    print_rows,
+)
+from .options import VariantOption, use_variant
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("check")(check)
+
+
+def check(
+    source: Annotated[str, typer.Argument(metavar="SCENE|JOB", help="Scene file, bundled scene, or job.toml.")],
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", metavar="KEY", help="Parameter or glob; may be repeated. Default: those of the job."),
+    ] = None,
+    component: ComponentOption = None,
+    translate: TranslateOption = None,
+    rotate: RotateOption = None,
+    scale: ScaleOption = None,
+    step: StepOption = None,
+    integrator: IntegratorsOption = None,
+    seeds: SeedsOption = 16,
+    spp: SppOption = 64,
+    budget: BudgetOption = 40.0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
+    isolate: IsolateOption = False,
+    imports: ImportOption = None,
+    no_cache: NoCacheOption = False,
+    variant: VariantOption = None,
+) -> None:
+    """Check gradients against central differences with error bars.
+
+    Exit code: 0 all consistent, 1 a biased or failed gradient, 4 inconclusive or unsupported. Without --param, the
+    parameters of the job (or of the bundled scene's job) are checked with the job's integrator, large arrays along
+    fixed random signs.
+    """
+    use_variant(variant)
+    from ..compare.cache import Precision
+    from ..compare.measure import Effort
+    from ..compare.study import Study, run_study
+
+    options = {"component": component, "translate": translate, "rotate": rotate, "scale": scale}
+    if param:
+        if source.endswith(".toml"):
+            raise InputError("--param needs a scene; a job states its own parameters")
+        cases, estimators = _scene_cases(source, param, options, step), tuple(integrator or ("pbdr",))
+    else:
+        if any(options.values()):
+            raise InputError("--component, --translate, --rotate and --scale need a --param")
+        cases, own = _job_cases(source)
+        estimators = tuple(integrator or (own,))
+    study = Study(
+        cases=tuple(cases),
+        estimators=estimators,
+        effort=Effort(seeds=seeds, spp=spp, budget=budget),
+        precision=Precision(budget=budget, spp=256),
+        imports=tuple(imports or ()),
+        isolate=isolate,
+        use_cache=not no_cache,
+    )
+    with cell_progress(len(study.cases) * len(study.estimators)) as progress:
+        result = run_study(study, progress=progress)
+    print_rows(result.rows)
+    if json_file:
+        json_file.write_text(result.to_json() + "\n", encoding="utf-8")
+    sys.exit(result.exit_code)
+
+
+def _scene_cases(source: str, patterns: list[str], options: dict[str, str | None], step: float | None) -> list:
+    """A case for every parameter of a scene that matches."""
+    from ..compare.cases import scene_case
+    from ..compare.perturbations import default_direction
+    from ..scene import find_parameters, load_scene
+
+    loaded = load_scene(source)
+    keys = dict.fromkeys(key for pattern in patterns for key in find_parameters(loaded, pattern))
+    return [
+        scene_case(source, direction(key, options, step) or default_direction(loaded, key, step=step)) for key in keys
+    ]
+
+
+def _job_cases(source: str) -> tuple[list, str]:
+    """A case for every parameter of a job, and the job's integrator."""
+    raise InputError(f"'{source}' needs --param KEY; pbdr params lists the parameters of a scene")

@@ -1,0 +1,132 @@
+"""``pbdr compare``: estimators × parameters × scenes, judged against references."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import InputError
+from ._cells import (
+    BudgetOption,
+    ComponentOption,
+    ImportOption,
+    IntegratorsOption,
+    IsolateOption,
+    NoCacheOption,
+    RotateOption,
+    ScaleOption,
+    StepOption,
+    TranslateOption,
+    cell_progress,
+    direction,
+    print_rows,
+)
+from .options import VariantOption, use_variant
+
+_DEFAULT_ESTIMATORS = ("pbdr", "path_taped", "prb", "prb_projective", "direct_projective")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("compare")(compare)
+
+
+def compare(
+    sources: Annotated[
+        list[str] | None, typer.Argument(metavar="[STUDY.toml | SCENE …]", help="A study file, or scenes.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for tables, figures and finished cells.")] = Path(
+        "runs/compare"
+    ),
+    suite: Annotated[str | None, typer.Option(help="Benchmark suite, e.g. gradients.")] = None,
+    cases: Annotated[str, typer.Option(help="Glob over the suite's cases; several with commas.")] = "*",
+    param: Annotated[
+        list[str] | None, typer.Option("--param", metavar="KEY", help="Parameter of the scenes; may be repeated.")
+    ] = None,
+    component: ComponentOption = None,
+    translate: TranslateOption = None,
+    rotate: RotateOption = None,
+    scale: ScaleOption = None,
+    step: StepOption = None,
+    integrator: IntegratorsOption = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Estimator that efficiencies are relative to; default: the first.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=2, help="Independent gradients per estimator; default 16.")] = None,
+    spp: Annotated[int | None, typer.Option(min=1, help="Samples per pixel of each gradient; default 64.")] = None,
+    budget: BudgetOption = 0.0,
+    isolate: IsolateOption = False,
+    imports: ImportOption = None,
+    no_cache: NoCacheOption = False,
+    variant: VariantOption = None,
+) -> None:
+    """Compare gradient estimators with references that have error bars.
+
+    Writes results.json, table.md, figure.png and scatter.png. Finished cells are kept in the folder: run the same
+    command again to go on after an interruption. Exit code: 0 all consistent, 1 a biased or failed row, 4 otherwise.
+    """
+    use_variant(variant)
+    from ..compare.study import run_study
+    from ..compare.study_file import StudyTable, read_study
+
+    sources = sources or []
+    study_files = [source for source in sources if source.endswith(".toml")]
+    if study_files and (len(sources) > 1 or suite or param):
+        raise InputError("a study file stands alone: scenes, --suite and --param belong into it")
+    if study_files:
+        table = read_study(Path(study_files[0]))
+    else:
+        table = StudyTable(estimators=tuple(integrator or _DEFAULT_ESTIMATORS), suite=suite, cases=cases)
+    changes = {"estimators": tuple(integrator or ()), "baseline": baseline, "seeds": seeds, "spp": spp}
+    changes |= {"budget": budget, "imports": tuple(imports or ())}
+    table = table.model_copy(update={name: value for name, value in changes.items() if value})
+    options = {"component": component, "translate": translate, "rotate": rotate, "scale": scale}
+    extra = [] if study_files else _scene_cases(sources, param or [], options, step)
+    study = dataclasses.replace(_study(table, extra), isolate=isolate, use_cache=not no_cache)
+    with cell_progress(len(study.cases) * len(study.estimators)) as progress:
+        result = run_study(study, folder=out, progress=progress)
+    result.write(out)
+    print_rows(result.rows)
+    print(f"{out}: results.json, table.md, figure.png, scatter.png")
+    sys.exit(result.exit_code)
+
+
+def _scene_cases(sources: list[str], keys: list[str], options: dict[str, str | None], step: float | None) -> list:
+    """A case for every scene and parameter given on the command line."""
+    from ..compare.cases import scene_case
+    from ..compare.perturbations import default_direction
+    from ..scene import load_scene
+
+    if sources and not keys:
+        raise InputError("scenes need at least one --param KEY; pbdr params SCENE lists them")
+    cases = []
+    for source in sources:
+        loaded = load_scene(source)
+        for key in keys:
+            moved = direction(key, options, step) or default_direction(loaded, key, step=step)
+            cases.append(scene_case(source, moved))
+    return cases
+
+
+def _study(table, extra: list):
+    """The study that a table and further cases describe."""
+    from ..compare.cache import Precision
+    from ..compare.measure import Effort
+    from ..compare.study import Study
+    from ..compare.study_file import study_cases
+
+    cases = (*study_cases(table), *extra)
+    if not cases:
+        raise InputError("nothing to compare: give a study file, scenes with --param, or --suite gradients")
+    return Study(
+        cases=cases,
+        estimators=table.estimators,
+        baseline=table.baseline,
+        effort=Effort(seeds=table.seeds, spp=table.spp, budget=table.budget),
+        precision=Precision(budget=table.budget),
+        imports=table.imports,
+    )
