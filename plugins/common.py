@@ -103,6 +103,7 @@ class DifferentialIntegrator(RBIntegrator):
             L, rule = primal.L, ReplayForward(primal.L)
             δL = self.trace(scene, camera, rule, active=primal.valid).δL
             self.require_gradient(rule.touched, motion)
+        L = self.film_radiance(L, motion)
         dr.eval(L, δL, directions)
         return films.tangent(camera, motion, L, [δL, *directions])
 
@@ -112,8 +113,8 @@ class DifferentialIntegrator(RBIntegrator):
             attached = self.trace(scene, camera, Taped()).L if self.taped else None
         primal = None if self.taped else self.trace(scene, camera, Primal())
         L = dr.detach(attached, True) if self.taped else primal.L
-        δL, *adjoints = films.adjoint(camera, motion, L, grad_in)
-        dr.eval(L, δL, adjoints)
+        δL, *adjoints = films.adjoint(camera, motion, self.film_radiance(L, motion), grad_in)
+        dr.eval(δL, adjoints)
         with dr.resume_grad():
             # One traversal: it clears the graph that all parts share
             parts = films.attached_parts(motion)
@@ -171,6 +172,17 @@ class DifferentialIntegrator(RBIntegrator):
         return films.Motion(
             moved.position, moved.measure, [*film_edge_samples(context), *self.boundary.samples(context)]
         )
+
+    @staticmethod
+    def film_radiance(L: mi.Spectrum, motion: films.Motion | None) -> mi.Spectrum:
+        """Radiance for the derivative of the film: an image at rest is linear in L, and L need not be known.
+
+        Leaving L unevaluated lets the primal and the replay pass share one kernel.
+        """
+        if motion is None:
+            return dr.zeros(mi.Spectrum, dr.width(L))
+        dr.eval(L)
+        return L
 
     @staticmethod
     def require_gradient(touched: bool, motion) -> None:
