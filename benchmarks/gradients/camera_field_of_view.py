@@ -14,6 +14,6 @@ def build():
 
 CASE = Case(
     build,
-    Perturbation.uniform("sensor.x_fov", step=0.5),
+    Perturbation.uniform("sensor.x_fov", step=0.25),
     hard="Everything moves in the image towards its middle",
 )

@@ -6,9 +6,9 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import sys
 import tempfile
-import time
 import zipfile
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class Precision:
 
     Attributes:
         relative_error: Standard error of the scalar over its size, at which no more repeats are added.
-        budget: Seconds after which no more repeats are added.
+        budget: Seconds, those of earlier runs included, after which no more repeats are added.
         spp: Samples per pixel of each render.
         repeats: Repeats to begin with.
         seed: Every repeat derives its own from it.
@@ -69,13 +69,10 @@ def reference_for(case: Case, scene: mi.Scene, precision: Precision, *, use_cach
     if case.truth is not None:
         return case.truth(scene)
     file = cache_folder() / f"{content_hash(case, scene, precision)}.npz"
-    if use_cache and (stored := load_reference(file)) is not None:
-        return stored
+    # What is stored may come from a less demanding request; it is continued
+    reference = load_reference(file) if use_cache else None
     integrator = {"type": case.reference, "max_depth": case.max_depth}
-    start, reference, rounds = time.perf_counter(), None, 0
-    while reference is None or (
-        time.perf_counter() - start < precision.budget and relative_error(reference) > precision.relative_error
-    ):
+    while reference is None or not _is_enough(reference, precision):
         batch = central_differences(
             scene,
             case.direction,
@@ -83,13 +80,16 @@ def reference_for(case: Case, scene: mi.Scene, precision: Precision, *, use_cach
             sensor=case.sensor,
             spp=precision.spp,
             repeats=precision.repeats,
-            seed=derive_seed(precision.seed, "batch", rounds),
+            seed=derive_seed(precision.seed, "batch", 0 if reference is None else len(reference.fine)),
         )
         reference = batch if reference is None else merged(reference, batch)
-        rounds += 1
-    if use_cache:
-        store_reference(file, reference)
+        if use_cache:
+            store_reference(file, reference)
     return reference
+
+
+def _is_enough(reference: Reference, precision: Precision) -> bool:
+    return reference.seconds >= precision.budget or relative_error(reference) <= precision.relative_error
 
 
 def relative_error(reference: Reference) -> float:
@@ -112,8 +112,9 @@ def content_hash(case: Case, scene: mi.Scene, precision: Precision) -> str:
         "direction": case.direction.to_dict(),
         "integrator": [case.reference, case.max_depth],
         "sensor": case.sensor,
-        "precision": dataclasses.asdict(precision),
-        "scene": str(scene),
+        "samples": [precision.spp, precision.repeats, precision.seed],
+        # The sampler's description changes with every render
+        "scene": re.sub(r"(sample_count|wavefront_size|samples_per_wavefront|base_seed) = \d+", "", str(scene)),
     }
     digest.update(json.dumps(settings, sort_keys=True).encode())
     # The description abbreviates large arrays; the parameters hold them

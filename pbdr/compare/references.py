@@ -107,8 +107,6 @@ def render_image(
                 scene, sensor=camera, integrator=integrator, spp=count, seed=dr.opaque(mi.UInt32, pass_seed)
             )
         total = total + np.array(image, dtype=np.float64) * (count / spp)
-    if not np.all(np.isfinite(total)):
-        raise InputError(f"the scene renders to {int(np.sum(~np.isfinite(total)))} values that are not finite")
     return total
 
 
@@ -169,8 +167,13 @@ def _differences(
     """Central differences with steps h and h/2 and the image itself, all with one seed."""
     images = {}
     for factor in (1.0, -1.0, 0.5, -0.5, 0.0):
-        with curve.moved(factor * curve.step):
+        t = factor * curve.step
+        with curve.moved(t):
             images[factor] = render_image(scene, integrator, sensor=sensor, spp=spp, seed=seed)
+        if bad := int(np.sum(~np.isfinite(images[factor]))):
+            raise InputError(
+                f"'{curve.perturbation.label}' cannot be perturbed by {t:g}: {bad} values of the image are not finite"
+            )
     coarse = (images[1.0] - images[-1.0]) / (2 * curve.step)
     fine = (images[0.5] - images[-0.5]) / curve.step
     return coarse, fine, images[0.0]

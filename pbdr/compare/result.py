@@ -101,8 +101,8 @@ class Comparison:
 def with_efficiency(rows: list[Row], baseline: str) -> tuple[Row, ...]:
     """The rows with 1 / (variance · time) over that of the baseline on the same case.
 
-    Biased estimators have none. Where the baseline is biased, the first one that is not takes its place. Time is in primal
-    renders, measured in turn with the gradients, because seconds drift between processes.
+    Biased estimators have none. Where the baseline is biased, the first one that is not takes its place. Time is in
+    primal renders, measured in turn with the gradients, because seconds drift between processes.
     """
     bases: dict[str, float] = {}
     for row in sorted(rows, key=lambda row: row.estimator != baseline):

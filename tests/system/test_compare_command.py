@@ -1,0 +1,280 @@
+"""The commands gradient, check and compare, from the command line and from Python."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import mitsuba as mi
+import numpy as np
+import pytest
+
+import pbdr.compare
+from pbdr.compare.cache import Precision, cache_folder, reference_for
+from pbdr.compare.cases import suite_cases
+from pbdr.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SCENE = """
+<scene version="3.0.0">
+  <integrator type="path"><integer name="max_depth" value="2"/></integrator>
+  <sensor type="perspective" id="camera">
+    <float name="fov" value="40"/>
+    <transform name="to_world"><lookat origin="0, -3, 2" target="0, 0, 0" up="0, 0, 1"/></transform>
+    <film type="hdrfilm">
+      <integer name="width" value="24"/><integer name="height" value="24"/><rfilter type="gaussian"/>
+    </film>
+  </sensor>
+  <shape type="rectangle" id="floor">
+    <bsdf type="diffuse"><rgb name="reflectance" value="0.5, 0.4, 0.3"/></bsdf>
+    <transform name="to_world"><scale value="3"/></transform>
+  </shape>
+  <shape type="sphere" id="ball"><float name="radius" value="0.3"/><point name="center" x="0" y="0" z="0.6"/></shape>
+  <emitter type="point"><point name="position" x="1" y="-1" z="3"/><rgb name="intensity" value="9"/></emitter>
+</scene>
+"""
+
+ABORTING = """
+import os
+import mitsuba as mi
+from mitsuba.python.ad.integrators.prb import PRBIntegrator
+
+class Aborting(PRBIntegrator):
+    def render_backward(self, *args, **kwargs):
+        os.abort()
+
+mi.register_integrator("aborting", lambda props: Aborting(props))
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("PBDR_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def scene_file(tmp_path) -> Path:
+    file = tmp_path / "scene.xml"
+    file.write_text(SCENE)
+    return file
+
+
+FEW = ("--seeds", "4", "--spp", "16", "--budget", "2")
+
+
+def test_check_says_consistent_with_exit_code_0(pbdr_command, scene_file, tmp_path):
+    file = tmp_path / "rows.json"
+    outcome = pbdr_command(
+        "check", scene_file, "--param", "floor.*.reflectance.value", "--integrator", "prb", *FEW, "--json", file
+    )
+    assert outcome.code == 0, outcome.stdout + outcome.stderr
+    assert "consistent" in outcome.stdout
+    (row,) = json.loads(file.read_text())["rows"]
+    assert row["word"] == "consistent"
+    assert row["detectable"] < 0.05
+    assert row["transposition"] < 1e-4
+
+
+def test_check_says_biased_with_exit_code_1(pbdr_command, scene_file):
+    outcome = pbdr_command(
+        "check", scene_file, "--param", "ball.to_world", "--translate", "1,0,0", "--integrator", "prb", *FEW
+    )
+    assert outcome.code == 1, outcome.stdout + outcome.stderr
+    assert "biased" in outcome.stdout
+
+
+def test_check_says_inconclusive_with_exit_code_4(pbdr_command, scene_file):
+    # Two gradients of one sample each say next to nothing
+    outcome = pbdr_command(
+        "check", scene_file, "--param", "floor.*.reflectance.value", "--integrator", "prb", "--seeds", "2", "--spp", "1"
+    )
+    assert outcome.code == 4, outcome.stdout + outcome.stderr
+    assert "seeds" in outcome.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--param", "floor.bsdf.reflectence.value"), "did you mean 'floor.bsdf.reflectance.value'"),
+        (("--param", "floor.bsdf.reflectance.value", "--integrator", "prbb"), "there is no integrator 'prbb'"),
+        (("--param", "floor.bsdf.reflectance.value", "--import", "nowhere"), "there is no module 'nowhere'"),
+        (("--param", "floor.bsdf.reflectance.value", "--import", "nowhere.py"), "the file does not exist"),
+        (("--param", "floor.bsdf.reflectance.value", "--translate", "1,0,0"), "cannot be moved by 'translate'"),
+        (("--param", "ball.to_world", "--translate", "1,0"), "three finite numbers"),
+        (("--param", "ball.to_world", "--translate", "1,x,0"), "needs comma-separated numbers, got '1,x,0'"),
+        (("--translate", "1,0,0"), "need a --param"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(pbdr_command, scene_file, arguments, sentence):
+    outcome = pbdr_command("check", scene_file, *arguments)
+    assert outcome.code == 2
+    assert sentence in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+def test_a_crash_of_an_isolated_estimator_is_a_row(pbdr_command, scene_file, tmp_path):
+    module = tmp_path / "aborting_module.py"
+    module.write_text(ABORTING)
+    outcome = pbdr_command(
+        "compare", scene_file, "--param", "floor.bsdf.reflectance.value", "--import", module, "--isolate",
+        "--integrator", "aborting", "--integrator", "prb", *FEW, "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert outcome.code == 1, outcome.stdout + outcome.stderr
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
+    assert [row["word"] for row in rows] == ["failed", "consistent"]
+    assert rows[0]["reason"] == "the process was killed by SIGABRT"
+
+
+def test_compare_writes_everything_and_goes_on_where_it_stopped(pbdr_command, tmp_path, scene_file):
+    study = tmp_path / "study.toml"
+    study.write_text(
+        'estimators = ["prb", "path"]\nbaseline = "path"\nseeds = 4\nspp = 16\nbudget = 2\n'
+        '[[scenes]]\nscene = "scene.xml"\nparameters = [{key = "floor.bsdf.reflectance.value", component = [0]}]\n'
+    )
+    out = tmp_path / "out"
+    assert pbdr_command("compare", study, "--out", out).code == 0
+    results = json.loads((out / "results.json").read_text())
+    assert [row["estimator"] for row in results["rows"]] == ["prb", "path"]
+    assert results["rows"][1]["efficiency"] == pytest.approx(1)
+    assert results["settings"]["baseline"] == "path"
+    assert "| `prb` | ✓ consistent |" in (out / "table.md").read_text()
+    for name in ("figure.png", "scatter.png"):
+        picture = np.array(mi.Bitmap(str(out / name)))
+        assert min(picture.shape[:2]) > 200
+        assert picture.std() > 5
+
+    # Finished cells are not measured again; a lost one is
+    cells = sorted((out / "cells").rglob("*.json"))
+    assert len(cells) == 2
+    kept, lost = cells
+    stamp = kept.stat().st_mtime_ns
+    lost.unlink()
+    assert pbdr_command("compare", study, "--out", out).code == 0
+    assert kept.stat().st_mtime_ns == stamp
+    assert lost.is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('estimators = ["prb"]\nseed = 4\n', "there is no key 'seed'; did you mean 'seeds'"),
+        ("seeds = 4\n", "the key 'estimators' is missing"),
+        ('estimators = ["prb"]\nseeds = 1\n', "'seeds': input should be greater than or equal to 2, got 1"),
+        ('estimators = ["prb"\n', "malformed TOML"),
+        ('estimators = ["prb"]\n', "nothing to compare"),
+        ('estimators = ["prb"]\nsuite = "gradient"\n', "did you mean 'gradients'"),
+        ('estimators = ["prb"]\nsuite = "gradients"\ncases = "silhouete_welded"\n', "did you mean 'silhouette_welded'"),
+        ('estimators = ["prb", "prb"]\nsuite = "gradients"\ncases = "emitter_scale"\n', "'prb' is listed twice"),
+        ('estimators = ["prb"]\nbaseline = "path"\nsuite = "gradients"\n', "baseline 'path' is not among"),
+        (
+            'estimators = ["prb"]\n[[scenes]]\nscene = "scene.xml"\nparameters = [{key = "a", move = [1, 0, 0]}]\n',
+            "there is no key 'scenes.0.parameters.0.move'",
+        ),
+    ],
+)
+def test_mistakes_in_a_study_are_named(pbdr_command, tmp_path, scene_file, text, sentence):
+    study = tmp_path / "study.toml"
+    study.write_text(text)
+    outcome = pbdr_command("compare", study, "--out", tmp_path / "out")
+    assert outcome.code == 2
+    assert sentence in outcome.stderr
+
+
+def test_gradient_images(pbdr_command, scene_file, tmp_path):
+    numbers, picture = tmp_path / "gradient.exr", tmp_path / "gradient.png"
+    arguments = ("gradient", scene_file, "--param", "floor.bsdf.reflectance.value", "--component", "1", "--spp", "16")
+    assert pbdr_command(*arguments, "-o", numbers).code == 0
+    image = np.array(mi.Bitmap(str(numbers)))
+    assert image.shape == (24, 24, 3)
+    assert image[..., 1].max() > 0.1
+    assert not image[..., 0].any()
+    # Forward mode and finite differences draw the same picture
+    truth = tmp_path / "truth.exr"
+    assert pbdr_command(*arguments, "--integrator", "differences", "-o", truth).code == 0
+    assert np.array(mi.Bitmap(str(truth)))[..., 1].sum() == pytest.approx(image[..., 1].sum(), rel=0.02)
+
+    moved = ("gradient", scene_file, "--param", "ball.to_world", "--rotate", "0,0,1", "--spp", "4", "-o", picture)
+    assert pbdr_command(*moved, "--integrator", "differences").code == 0
+    assert np.array(mi.Bitmap(str(picture))).shape[0] > 300
+
+
+def test_the_python_function(scene_file):
+    result = pbdr.compare(str(scene_file), "floor.bsdf.reflectance.value", ["prb"], seeds=4, spp=16, budget=2)
+    (row,) = result.rows
+    assert row.word == "consistent"
+    assert result.exit_code == 0
+    assert result.to_dict()["rows"][0]["case"] == row.case
+    assert row.case.endswith("floor.bsdf.reflectance.value random 0")
+    assert json.loads(result.to_json())["settings"]["seeds"] == 4
+    assert "✓ consistent" in result.to_markdown()
+    assert len(result.figure().axes) > 3
+    assert pbdr.compare.references.central_differences is pbdr.compare.central_differences
+
+
+def test_references_are_kept_and_continued():
+    (case,) = suite_cases("gradients", "texture_albedo")
+    scene = case.build()
+    quick = Precision(budget=0.0, spp=16, repeats=2)
+    first = reference_for(case, scene, quick)
+    (file,) = cache_folder().glob("*.npz")
+    again = reference_for(case, scene, quick)
+    np.testing.assert_array_equal(first.image, again.image)
+    # A more demanding request adds repeats to what is there
+    better = reference_for(case, scene, Precision(budget=1e9, relative_error=0.6 * 0.01, spp=16, repeats=2))
+    assert len(better.fine) > len(first.fine)
+    np.testing.assert_array_equal(better.fine[:2], first.fine)
+    # A changed scene is another question
+    mi.traverse(scene)["floor.bsdf.reflectance.data"] *= 0.5
+    reference_for(case, scene, quick)
+    assert len(list(cache_folder().glob("*.npz"))) == 2
+    file.write_bytes(b"not a reference")
+    np.testing.assert_array_equal(reference_for(case, case.build(), quick).image, first.image)
+
+
+def test_the_suite_is_complete():
+    cases = suite_cases("gradients")
+    assert len(cases) >= 24
+    assert all(case.hard and case.name for case in cases)
+    assert sum(case.truth is not None for case in cases) >= 3
+    assert {"volpath", "path"} == {case.reference for case in cases}
+    with pytest.raises(InputError, match="no benchmark suite"):
+        suite_cases("gradiants")
+
+
+@pytest.mark.parametrize("case", suite_cases("gradients"), ids=lambda case: case.name)
+def test_every_case_of_the_suite_can_be_perturbed(case):
+    curve = case.direction.bind(case.build())
+    with curve.moved(curve.step):
+        pass
+    assert curve.step > 0
+
+
+def test_the_guide_to_writing_an_estimator(tmp_path, scene_file, pbdr_command, monkeypatch):
+    """The example of docs/writing_an_estimator.md gets the verdicts that the page states."""
+    text = (ROOT / "docs" / "writing_an_estimator.md").read_text(encoding="utf-8")
+    module, session = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+    file = tmp_path / "my_estimators.py"
+    file.write_text(module, encoding="utf-8")
+    assert len(module.splitlines()) <= 64
+    monkeypatch.chdir(tmp_path)
+    outcome = pbdr_command(
+        "compare", "--suite", "gradients", "--cases", "texture_albedo,shadow_moving_occluder", "--import", file.name,
+        "--integrator", "direct_by_emitters", "--seeds", "8", "--budget", "3", "--out", "mine",
+    )  # fmt: skip
+    assert outcome.code == 1
+    rows = json.loads((tmp_path / "mine" / "results.json").read_text())["rows"]
+    assert [(row["case"], row["word"]) for row in rows] == [
+        ("shadow_moving_occluder", "biased"),
+        ("texture_albedo", "consistent"),
+    ]
+    assert rows[0]["reason"] == "exactly zero, but the reference is not"
+
+    # The Python session, with a few changes that make it short
+    monkeypatch.syspath_prepend(str(tmp_path))
+    session = session.replace("seeds=8", "seeds=4")
+    assert importlib.util.find_spec("my_estimators")
+    exec(compile(session, "session", "exec"), {})
+    assert (tmp_path / "figure.png").is_file()
