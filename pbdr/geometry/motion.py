@@ -43,7 +43,7 @@ def area_jacobian(pi: mi.PreliminaryIntersection3f, si: mi.SurfaceInteraction3f,
         si: Their interactions from :func:`material_point`, with ``dPdUV``. [N]
     """
     active = active & si.is_valid()
-    triangle = mesh.is_triangle_mesh(pi.shape) & (pi.instance == None)  # noqa: E711 (element-wise)
+    triangle = pi.shape.is_mesh() & (pi.instance == None)  # noqa: E711 (element-wise)
     area = dr.select(
         triangle,
         mesh.triangle_area(pi.shape, pi.prim_index, active & triangle),

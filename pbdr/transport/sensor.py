@@ -55,6 +55,51 @@ def sensor_vertex(sensor: mi.Sensor, ray: mi.Ray3f) -> mi.Point3f:
     return to_world @ dr.detach(mi.Point3f(o - d * (o.z / d.z)))
 
 
+@dataclasses.dataclass(frozen=True)
+class Projection:
+    """Where directions from the sensor vertex appear on the film, attached to pose and intrinsics."""
+
+    position: mi.Point2f  #: pixels, including the crop offset [N]
+    slope: mi.Point2f  #: x/z and y/z of the direction in the camera's frame [N]
+    depth: mi.Float  #: z of the offset in the camera's frame, scene units [N]
+    scale: mi.Vector2f  #: pixels per unit of slope [1]
+
+
+def project(sensor: mi.Sensor, x0: mi.Point3f, offset: mi.Vector3f) -> Projection:
+    """Project points onto the film through a pinhole or through points of the aperture.
+
+    Args:
+        x0: Sensor vertex, world space. [N]
+        offset: From ``x0`` to the points; any length for points at infinity. [N]
+    """
+    values = sensor_parameters(sensor)
+    film = sensor.film()
+    to_local = sensor.world_transform().inverse()
+    q = to_local @ mi.Vector3f(offset)
+
+    # Slope of the ray in the camera's frame, then the film position of the point in focus
+    slope = mi.Point2f(q.x, q.y) / q.z
+    aperture = to_local @ x0
+    focus = values.get("focus_distance", mi.Float(1))
+    in_focus = mi.Point3f(aperture.x / focus + slope.x, aperture.y / focus + slope.y, 1) * focus
+    to_film = sensor.projection_transform()
+    sample = to_film @ in_focus
+    crop_size, crop_offset = mi.ScalarVector2f(film.crop_size()), mi.ScalarVector2f(film.crop_offset())
+    principal = mi.Point2f(
+        values.get("principal_point_offset_x", mi.Float(0)), values.get("principal_point_offset_y", mi.Float(0))
+    ) * (mi.ScalarVector2f(film.size()) / crop_size)
+    position = (mi.Point2f(sample.x, sample.y) - principal) * crop_size + crop_offset
+    scale = mi.Vector2f(to_film.matrix[0, 0], to_film.matrix[1, 1]) / to_film.matrix[3, 2] * crop_size
+    return Projection(position, slope, q.z, scale)
+
+
+def film_area_density(projection: Projection, offset: mi.Vector3f, normal: mi.Normal3f, hit: mi.Bool) -> mi.Float:
+    """Film area per surface area, pixels² per squared scene unit; per solid angle for unit offsets to infinity. [N]"""
+    facing = dr.select(hit, dr.abs_dot(normal, offset), 1)
+    z = projection.depth
+    return facing * dr.abs(projection.scale.x * projection.scale.y / (z * dr.square(z)))
+
+
 def project_first_vertex(
     sensor: mi.Sensor, pi: mi.PreliminaryIntersection3f, ray: mi.Ray3f, position: mi.Point2f
 ) -> FilmPoint:
@@ -69,32 +114,13 @@ def project_first_vertex(
         ray: Camera rays, detached. [N]
         position: Film positions of the rays, pixels. [N]
     """
-    values = sensor_parameters(sensor)
-    film = sensor.film()
-    to_world = sensor.world_transform()
     x0 = sensor_vertex(sensor, ray)
     si = material_point(pi, ray, mi.RayFlags.Minimal | mi.RayFlags.dPdUV)
     hit = si.is_valid()
     offset = dr.select(hit, si.p - x0, dr.detach(ray.d))
-    q = to_world.inverse() @ mi.Vector3f(offset)
-
-    # Slope of the ray in the camera's frame, then the film position of the point in focus
-    slope = mi.Point2f(q.x, q.y) / q.z
-    aperture = to_world.inverse() @ x0
-    focus = values.get("focus_distance", mi.Float(1))
-    in_focus = mi.Point3f(aperture.x / focus + slope.x, aperture.y / focus + slope.y, 1) * focus
-    to_film = sensor.projection_transform()
-    sample = to_film @ in_focus
-    scale = to_film.matrix[0, 0] * to_film.matrix[1, 1] / dr.square(to_film.matrix[3, 2])
-    crop_size, crop_offset = mi.ScalarVector2f(film.crop_size()), mi.ScalarVector2f(film.crop_offset())
-    principal = mi.Point2f(
-        values.get("principal_point_offset_x", mi.Float(0)), values.get("principal_point_offset_y", mi.Float(0))
-    ) * (mi.ScalarVector2f(film.size()) / crop_size)
-    attached = (mi.Point2f(sample.x, sample.y) - principal) * crop_size + crop_offset
-
-    facing = dr.select(hit, dr.abs_dot(si.n, offset), 1)
-    area = dr.relative_grad(facing * scale / dr.abs(q.z * dr.square(q.z)))
-    return FilmPoint(dr.replace_grad(position, attached), area * area_jacobian(pi, si, hit))
+    projected = project(sensor, x0, offset)
+    area = dr.relative_grad(film_area_density(projected, offset, si.n, hit))
+    return FilmPoint(dr.replace_grad(position, projected.position), area * area_jacobian(pi, si, hit))
 
 
 def camera_rays(

@@ -1,0 +1,106 @@
+"""The edges of all meshes and rectangles of a scene: where one surface can end in front of another."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import drjit as dr
+import mitsuba as mi
+import numpy as np
+
+from . import mesh
+
+#: Positions closer than this fraction of a mesh's extent are one vertex
+WELDING_TOLERANCE = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class EdgeTable:
+    """Topology of all edges; positions are looked up in the shapes, so that motion needs no new table."""
+
+    shapes: mi.ShapePtr  #: the shapes that have edges [S]
+    shape: mi.UInt32  #: index into ``shapes`` [E]
+    start: mi.UInt32  #: corner where the edge begins [E]
+    end: mi.UInt32  #: corner where it ends [E]
+    left: mi.UInt32  #: opposite corner of one adjacent face [E]
+    right: mi.UInt32  #: opposite corner of the other; equals ``left`` on open borders [E]
+    count: int  #: E
+
+
+@dataclasses.dataclass(frozen=True)
+class Edge:
+    """Edges with their surroundings, world space, attached where their shapes move."""
+
+    start: mi.Point3f  #: [N]
+    end: mi.Point3f  #: [N]
+    left: mi.Point3f  #: opposite corner of one face [N]
+    right: mi.Point3f  #: opposite corner of the other face [N]
+    border: mi.Bool  #: has one face only [N]
+
+
+def _mesh_edges(positions: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Edges of a triangle mesh after welding: start, end, left, right as indices into ``positions``. [E, 4]"""
+    extent = max(float(np.ptp(positions, axis=0).max()), 1e-30) if len(positions) else 1.0
+    _, representative, welded = np.unique(
+        np.round(positions / (extent * WELDING_TOLERANCE)), axis=0, return_index=True, return_inverse=True
+    )
+    faces = representative[welded.reshape(-1)][faces]
+    faces = faces[(faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])]
+
+    # Three half-edges a face, sorted so that the two of one edge become neighbours
+    corners = np.concatenate([np.roll(faces, -k, axis=1) for k in range(3)])
+    low, high = np.minimum(corners[:, 0], corners[:, 1]), np.maximum(corners[:, 0], corners[:, 1])
+    order = np.lexsort((high, low))
+    low, high, opposite = low[order], high[order], corners[order, 2]
+    first = np.concatenate([[True], (low[1:] != low[:-1]) | (high[1:] != high[:-1])]) if len(low) else low.astype(bool)
+    starts = np.flatnonzero(first)
+    counts = np.diff([*starts, len(low)])
+
+    # Two faces make an inner edge; one face, or a fan of many, contributes one border for each face
+    inner = starts[counts == 2]
+    pairs = np.stack([low[inner], high[inner], opposite[inner], opposite[inner + 1]], axis=1)
+    single = np.flatnonzero(np.repeat(counts != 2, counts))
+    borders = np.stack([low[single], high[single], opposite[single], opposite[single]], axis=1)
+    return np.concatenate([pairs, borders])
+
+
+def build_edges(scene: mi.Scene) -> EdgeTable | None:
+    """Collect the edges of a scene once per topology; None if it has none."""
+    shapes, rows = [], []
+    for shape in scene.shapes():
+        if not shape.is_mesh():
+            continue
+        edges = _mesh_edges(*mesh.triangles(shape))
+        rows.append(np.column_stack([np.full(len(edges), len(shapes)), edges]))
+        shapes.append(shape)
+    table = np.concatenate(rows) if rows else np.zeros((0, 5), int)
+    if not len(table):
+        return None
+    columns = [mi.UInt32(np.ascontiguousarray(column, dtype=np.uint32)) for column in table.T]
+    return EdgeTable(mi.ShapePtr(shapes), *columns, count=len(table))
+
+
+def look_up(table: EdgeTable, index: mi.UInt32, active: mi.Bool = True) -> Edge:
+    """Edges by their index in the table, attached to the scene's parameters.
+
+    Args:
+        index: [N]
+    """
+    active = mi.Bool(active)
+    shape = dr.gather(mi.ShapePtr, table.shapes, dr.gather(mi.UInt32, table.shape, index, active), active)
+    columns = [dr.gather(mi.UInt32, c, index, active) for c in (table.start, table.end, table.left, table.right)]
+    corners = [mesh.vertex_position(shape, column, active) for column in columns]
+    return Edge(*corners, border=columns[2] == columns[3])
+
+
+def is_silhouette(edge: Edge, direction: mi.Vector3f) -> mi.Bool:
+    """Whether a surface ends at an edge for lines along ``direction``: open border, or one face turns away.
+
+    Args:
+        direction: Any length, world space. [N]
+    """
+    tangent = edge.end - edge.start
+    left = dr.dot(dr.cross(tangent, edge.left - edge.start), direction)
+    right = dr.dot(dr.cross(tangent, edge.right - edge.start), direction)
+    # Both faces lie on the same side of the plane through edge and line
+    return edge.border | (left * right > 0)
