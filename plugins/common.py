@@ -11,6 +11,7 @@ from pbdr.errors import InputError
 from pbdr.geometry.motion import material_point
 from pbdr.interior import Primal, ReplayBackward, ReplayForward, Rule, Taped
 from pbdr.transport import film as films
+from pbdr.transport.emitter import emitters_move
 from pbdr.transport.film_edges import film_edge_samples
 from pbdr.transport.path import Limits, PathResult, Traits, first_hit, trace_path
 from pbdr.transport.sensor import project_first_vertex, require_projective, sensor_moves, sensor_vertex
@@ -91,7 +92,10 @@ class DifferentialIntegrator(RBIntegrator):
         with dr.resume_grad():
             motion = self.motion(scene, camera, p)
             parts = films.attached_parts(motion)
-            directions = dr.forward_to(*parts, flags=KEEP_TANGENTS) if parts else []
+            attached = [part for part in parts if dr.grad_enabled(part)]
+            if attached:
+                dr.forward_to(*attached, flags=KEEP_TANGENTS)
+            directions = [dr.grad(part) for part in parts]
         if self.taped:
             with dr.resume_grad():
                 attached = self.trace(scene, camera, Taped()).L
@@ -156,7 +160,8 @@ class DifferentialIntegrator(RBIntegrator):
     def motion(self, scene, camera: films.Camera, p: films.Pass) -> films.Motion | None:
         """Everything that moves on the film, attached; None if nothing does."""
         first, ray = first_hit(scene, camera.ray, self.limits, mi.Bool(True))
-        if not (sensor_moves(camera.sensor) or dr.grad_enabled(material_point(first, ray, 0).p)):
+        surfaces_move = dr.grad_enabled(material_point(first, ray, 0).p)
+        if not (surfaces_move or sensor_moves(camera.sensor) or emitters_move(scene)):
             return None
         require_projective(camera.sensor)
         moved = project_first_vertex(camera.sensor, first, ray, camera.position)

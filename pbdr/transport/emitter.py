@@ -17,11 +17,14 @@ def power_heuristic(pdf_a: mi.Float, pdf_b: mi.Float) -> mi.Float:
 
 
 def emitters_move(scene: mi.Scene) -> bool:
-    """Whether the surface or position of an emitter carries derivatives; distant emitters have none."""
+    """Whether surface, position or single direction of an emitter carries derivatives.
+
+    Environments are integrated over fixed directions, so that their rotation moves no path.
+    """
     return any(
         carries_motion(owner)
         for emitter in scene.emitters()
-        if not mi.has_flag(emitter.flags(), mi.EmitterFlags.Infinite)
+        if not emitter.is_environment()
         for owner in (emitter, emitter.get_shape())
         if owner is not None
     )
@@ -49,6 +52,7 @@ def follow_emitter(
 
     followed = dr.detach(ds, True)
     jacobian = mi.Float(1)
+    single_d = ds.d
     if moving:
         # Find the sampled point on the light again, by a short ray along the light's normal: along the sampled
         # direction grazing rays miss, and each miss near a corner weighs 1/r
@@ -58,17 +62,18 @@ def follow_emitter(
             pi = scene.ray_intersect_preliminary(ray, coherent=False, active=on_surface)
         light = material_point(pi, ray, mi.RayFlags.All, on_surface)
         on_light = on_surface & light.is_valid()
-        position = scene.sample_emitter_direction(si, mi.Point2f(0.5), False, active & ds.delta)[0].p
-        followed.p = dr.replace_grad(
-            ds.p, dr.select(on_light, light.p, dr.select(ds.delta & ~distant, position, dr.detach(ds.p)))
-        )
+        # Lights without extent have one sample, which follows them
+        single = scene.sample_emitter_direction(si, mi.Point2f(0.5), False, active & ds.delta)[0]
+        single_p = dr.select(ds.delta & ~distant, single.p, dr.detach(ds.p))
+        single_d = dr.select(ds.delta & distant, single.d, dr.detach(ds.d))
+        followed.p = dr.replace_grad(ds.p, dr.select(on_light, light.p, single_p))
         followed.n = dr.replace_grad(ds.n, dr.select(on_light, light.n, dr.detach(ds.n)))
         jacobian = area_jacobian(pi, light, on_light)
 
     # Recompute what depends on both ends
     offset = followed.p - si.p
     distance = dr.norm(offset)
-    followed.d = dr.replace_grad(ds.d, dr.select(distant, ds.d, offset * dr.rcp(distance)))
+    followed.d = dr.replace_grad(ds.d, dr.select(distant, single_d, offset * dr.rcp(distance)))
     followed.dist = dr.replace_grad(ds.dist, dr.select(distant, ds.dist, distance))
     solid_angle = dr.abs_dot(followed.n, followed.d) * dr.rcp(dr.square(distance))
     return followed, jacobian * dr.relative_grad(dr.select(on_surface, solid_angle, 1))
