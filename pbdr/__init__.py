@@ -14,3 +14,6 @@ __version__ = "0.1.0"
 llvm_choice = llvm.provide_llvm()
 
 registry.install()
+
+# Not before an LLVM is chosen: Dr.Jit loads it when it is imported
+from . import compare as compare  # noqa: E402

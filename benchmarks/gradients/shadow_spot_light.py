@@ -15,7 +15,7 @@ def build():
             "type": "spot",
             "to_world": look_at((1.5, 0, 3), (0, 0, 0)),
             "intensity": rgb(20),
-            "cutoff_angle": 30,
+            "cutoff_angle": 18,
         },
         floor=floor(),
         object=box((0.85, 0, 1.6), 0.2, rotate=((1, 1, 0), 30)),

@@ -177,29 +177,42 @@ def _run(
     # Warm-up compiles the kernels and finds out which modes exist
     try:
         timed_primal(scene, integrator, seed=0, **settings)
+        memory = _peak_memory(lambda: modes["reverse"](0))
     except Exception as error:  # an estimator may raise anything; it becomes a row of the table
-        trials.errors = {"reverse": error, "forward": error}
-        return trials, None
-    for mode in list(modes):
-        try:
-            modes[mode](0)
-            if mode == "reverse":
-                memory = _peak_memory(lambda: modes["reverse"](1))
-        except Exception as error:  # as above
-            trials.errors[mode] = error
-            del modes[mode]
+        trials.errors["reverse"] = error
+        del modes["reverse"]
+    # The first forward image is kept: its seconds only count where there is no reverse mode
+    try:
+        trials.forward.append(modes["forward"](derive_seed(effort.seed, "gradient", 0))[0])
+    except Exception as error:  # as above
+        trials.errors["forward"] = error
+        del modes["forward"]
     for i in range(effort.seeds if modes else 0):
         if i >= _LEAST_SEEDS and time.perf_counter() - start > effort.budget:
             break
         image, seconds = timed_primal(scene, integrator, seed=derive_seed(effort.seed, "primal", i), **settings)
         trials.primals.append(image)
         trials.primal_seconds.append(seconds)
-        for mode in modes:
-            value, seconds = modes[mode](derive_seed(effort.seed, "gradient", i))
-            getattr(trials, mode).append(value)
-            if mode == "reverse" or "reverse" not in modes:
-                trials.seconds.append(seconds)
+        try:
+            _run_seed(trials, modes, i, derive_seed(effort.seed, "gradient", i))
+        except Exception as error:  # as above; what breaks for one seed is broken
+            trials.errors = {"reverse": error, "forward": error}
+            break
     return trials, memory
+
+
+def _run_seed(trials: _Trials, modes: dict[str, Callable], i: int, seed: int) -> None:
+    """One gradient in each mode that exists."""
+    if "reverse" in modes:
+        value, seconds = modes["reverse"](seed)
+        trials.reverse.append(value)
+        trials.seconds.append(seconds)
+    if "forward" in modes and (i > 0 or "reverse" not in modes):
+        image, seconds = modes["forward"](seed)
+        # The very first image is there from the warm-up
+        trials.forward[i:] = [image]
+        if "reverse" not in modes:
+            trials.seconds.append(seconds)
 
 
 def _judged(
@@ -297,10 +310,11 @@ def is_refusal(error: Exception) -> bool:
 
 
 def _sentence(error: Exception) -> str:
-    """The first line of the innermost exception."""
+    """The first sentence of the innermost exception."""
     root = list(exception_chain(error))[-1]
     lines = [line.strip() for line in str(root).splitlines() if line.strip()]
-    return f"{type(root).__name__}: {lines[0] if lines else ''}"[:200]
+    sentence = re.split(r"(?<=[.!?]) ", lines[0])[0] if lines else ""
+    return f"{type(root).__name__}: {sentence}"[:200]
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import gc
 import hashlib
+import importlib.util
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,8 +15,9 @@ import drjit as dr
 import mitsuba as mi
 import numpy as np
 
+from .. import resources
 from ..errors import InputError, suggestion
-from ..integrators import make_integrator
+from ..integrators import make_integrator, own_integrators
 from ..scene import load_scene
 from .cache import Precision, reference_for
 from .cases import Case, file_name, scene_case
@@ -89,6 +91,9 @@ class Study:
             "versions": {"mitsuba": mi.__version__, "drjit": dr.__version__, "variant": mi.variant()},
         }
 
+
+#: Folders of the package that pbdr's own integrators are made of.
+_INTEGRATOR_PARTS = ("boundary", "geometry", "interior", "transport")
 
 #: Called when a cell begins (row is None) and when it is finished: case, estimator, row.
 Progress = Callable[[str, str, Row | None], None]
@@ -176,11 +181,38 @@ def _cell_file(study: Study, case: Case, estimator: str, folder: Path | None) ->
     """Where a cell is kept; the name changes with everything that its result depends on."""
     if folder is None:
         return None
+    settings = study.settings()
+    # Efficiencies are relative to the baseline, but cells do not depend on it
+    del settings["baseline"]
     description = json.dumps(
-        [study.settings(), case.direction.to_dict(), case.max_depth, case.reference, estimator], sort_keys=True
+        [
+            settings,
+            case.direction.to_dict(),
+            case.max_depth,
+            case.reference,
+            estimator,
+            _code(study.imports, estimator),
+        ],
+        sort_keys=True,
     )
     digest = hashlib.blake2b(description.encode(), digest_size=6).hexdigest()
     return folder / "cells" / file_name(case.name) / f"{file_name(estimator)}-{digest}.json"
+
+
+def _code(imports: tuple[str, ...], estimator: str) -> str:
+    """A hash of the source text that may stand behind an estimator, so that a corrected one is measured again."""
+    files = []
+    for name in imports:
+        spec = None if name.endswith(".py") else importlib.util.find_spec(name)
+        files.append(Path(name) if spec is None or spec.origin is None else Path(spec.origin))
+    if estimator.split(":")[0] in own_integrators():
+        package = Path(resources.__file__).parent
+        files += sorted(resources.folder("plugins").glob("*.py"))
+        files += sorted(file for part in _INTEGRATOR_PARTS for file in (package / part).rglob("*.py"))
+    digest = hashlib.blake2b(digest_size=8)
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _load_cell(file: Path | None) -> tuple[Row, np.ndarray | None] | None:
