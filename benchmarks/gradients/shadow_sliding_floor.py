@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pbdr.compare.cases import Case
 from pbdr.compare.perturbations import Perturbation
-from pbdr.compare.references import render_image
+from pbdr.compare.references import reference_integrator, render_image
 
 from .shared.builders import area_light, box, camera, scene, sheet
 from .shared.closed_forms import no_derivative
@@ -20,7 +20,7 @@ def build():
 
 
 def primal(loaded):
-    return render_image(loaded, {"type": "path", "max_depth": 2}, spp=256, seed=0)
+    return render_image(loaded, reference_integrator({"type": "path", "max_depth": 2}), spp=1024, seed=0)
 
 
 CASE = Case(

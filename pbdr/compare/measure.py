@@ -177,8 +177,12 @@ def _run(
     # Warm-up compiles the kernels and finds out which modes exist
     try:
         timed_primal(scene, integrator, seed=0, **settings)
-        memory = _peak_memory(lambda: modes["reverse"](0))
     except Exception as error:  # an estimator may raise anything; it becomes a row of the table
+        trials.errors = {"reverse": error, "forward": error}
+        return trials, None
+    try:
+        memory = _peak_memory(lambda: modes["reverse"](0))
+    except Exception as error:  # as above
         trials.errors["reverse"] = error
         del modes["reverse"]
     # The first forward image is kept: its seconds only count where there is no reverse mode
@@ -187,7 +191,8 @@ def _run(
     except Exception as error:  # as above
         trials.errors["forward"] = error
         del modes["forward"]
-    for i in range(effort.seeds if modes else 0):
+    # Without a mode that works, a few images still tell whether the integrator renders the same
+    for i in range(effort.seeds if modes else _LEAST_SEEDS):
         if i >= _LEAST_SEEDS and time.perf_counter() - start > effort.budget:
             break
         image, seconds = timed_primal(scene, integrator, seed=derive_seed(effort.seed, "primal", i), **settings)
@@ -276,16 +281,17 @@ def _filled(row: Row, bias: Bias, image: BlockTest | None) -> Row:
 
 def _failure(trials: _Trials, reference: Reference) -> Verdict | None:
     """A verdict that needs no statistics."""
-    # Forward mode is a bonus; what breaks in reverse mode is broken
     errors = trials.errors
+    if trials.primals and np.all(np.isfinite(trials.primals)):
+        primal = compare_blocks(np.stack(trials.primals), reference.primals, criteria=_PRIMAL_CRITERIA)
+        if min(primal.tail, primal.worst_tail) < 1e-4 and (primal.bias or 0) > _PRIMAL_CRITERIA.negligible:
+            return Verdict("unsupported", f"renders another image than the reference ({primal.bias:.0%} different)")
+    # Forward mode is a bonus; what breaks in reverse mode is broken
     if "reverse" in errors and ("forward" in errors or not is_refusal(errors["reverse"])):
         word = "unsupported" if is_refusal(errors["reverse"]) else "failed"
         return Verdict(word, _sentence(errors["reverse"]))
     if not all(np.all(np.isfinite(values)) for values in (trials.reverse, *trials.forward, *trials.primals)):
         return Verdict("failed", "a gradient or image is not finite")
-    primal = compare_blocks(np.stack(trials.primals), reference.primals, criteria=_PRIMAL_CRITERIA)
-    if min(primal.tail, primal.worst_tail) < 1e-4 and (primal.bias or 0) > _PRIMAL_CRITERIA.negligible:
-        return Verdict("unsupported", f"renders another image than the reference ({primal.bias:.0%} different)")
     return None
 
 

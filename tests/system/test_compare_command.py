@@ -279,3 +279,10 @@ def test_the_guide_to_writing_an_estimator(tmp_path, scene_file, pbdr_command, m
     assert importlib.util.find_spec("my_estimators")
     exec(compile(session, "session", "exec"), {})
     assert (tmp_path / "figure.png").is_file()
+
+
+@pytest.mark.parametrize("case", [c for c in suite_cases("gradients") if c.truth], ids=lambda case: case.name)
+def test_closed_forms_have_the_shape_of_the_image(case):
+    reference = case.truth(case.build())
+    assert reference.image.shape == reference.primal.shape == (48, 48, 3)
+    assert np.all(np.isfinite(reference.image))
