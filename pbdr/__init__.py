@@ -6,6 +6,8 @@ every later one. It sets no variant and prints nothing.
 
 from __future__ import annotations
 
+import importlib
+
 from . import llvm, registry
 
 __version__ = "0.1.0"
@@ -15,5 +17,14 @@ llvm_choice = llvm.provide_llvm()
 
 registry.install()
 
-# Not before an LLVM is chosen: Dr.Jit loads it when it is imported
-from . import compare as compare  # noqa: E402
+#: Public names that are imported when first used, and the module that has them ("" for the module itself)
+_LAZY = {"Problem": "optimize", "compare": "", "optimize": ""}
+
+
+def __getattr__(name: str) -> object:
+    """Import ``pbdr.compare`` and the like on first use, so that ``import pbdr`` stays quick."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'pbdr' has no attribute '{name}'")
+    source = _LAZY[name]
+    module = importlib.import_module(f"pbdr.{source or name}")
+    return getattr(module, name) if source else module

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from typing import Annotated
 
 import typer
@@ -48,7 +50,24 @@ def use_variant(name: str | None) -> str:
     mi.set_log_level(mi.LogLevel.Error)
     mi.set_variant(variant)
     mi.set_log_level(mi.LogLevel.Warn)
+    _log_to_stderr()
     return variant
+
+
+def _log_to_stderr() -> None:
+    """Send Mitsuba's warnings to stderr, one plain line each; by default they would mix with a command's output."""
+    import mitsuba as mi
+
+    class PlainLines(mi.Appender):
+        def append(self, level: mi.LogLevel, text: str) -> None:
+            plain = re.sub(r"\x1b\[\d*m", "", text).strip()
+            print("warning: " + re.sub(r"^[\d-]+ [\d:]+ [A-Z]+\s+", "", plain), file=sys.stderr)
+
+        def log_progress(self, *progress: object) -> None:
+            pass
+
+    mi.logger().clear_appenders()
+    mi.logger().add_appender(PlainLines())
 
 
 def parse_assignments(assignments: list[str] | None, option: str = "--set") -> dict[str, str]:

@@ -43,6 +43,12 @@ def test_params_table_and_json(pbdr_command):
     assert expected.items() <= alpha.items()
 
 
+def test_warnings_of_mitsuba_go_to_stderr(pbdr_command):
+    outcome = pbdr_command("params", "cornell_box", "--json", "--variant", "llvm_ad_mono")
+    assert json.loads(outcome.stdout)
+    assert outcome.stderr.startswith("warning: [HDRFilm] Monochrome mode")
+
+
 def test_render_exr(pbdr_command, tmp_path: Path):
     image = tmp_path / "new" / "image.exr"
     outcome = pbdr_command("render", "cornell_box", "-o", image, "-D", "size=16", "--spp", 16, "--seed", 3)
