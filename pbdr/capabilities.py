@@ -35,8 +35,12 @@ def refusal(integrator: mi.Integrator, scene: mi.Scene, info: ParameterInfo) -> 
     """
     if not info.differentiable:
         return f"parameter '{info.key}' cannot be differentiated: {info.reason}"
-    if not info.discontinuous or _handles_motion(integrator, scene, info):
+    if not info.discontinuous:
         return None
+    if _handles_motion(integrator, scene, info):
+        term = _boundary(integrator)
+        obstacle = term.obstacle(scene) if term else None
+        return f"parameter '{info.key}' moves visibility, but {obstacle}" if obstacle else None
     return (
         f"parameter '{info.key}' moves visibility, whose derivative "
         f"{_name(integrator)} leaves out; {_alternative(scene, info)}"
@@ -70,7 +74,8 @@ def _name(integrator: mi.Integrator) -> str:
 
 
 def _alternative(scene: mi.Scene, info: ParameterInfo) -> str:
-    complete = [name for name in boundary.names() if boundary.find(name).handles_discontinuities]
+    terms = {name: boundary.find(name) for name in boundary.names()}
+    complete = [n for n, term in terms.items() if term.handles_discontinuities and not term.obstacle(scene)]
     if complete:
         return "use integrator 'pbdr' with boundary = " + " or ".join(f"'{name}'" for name in complete)
     if _belongs_to_sensor(scene, info):

@@ -166,11 +166,12 @@ class DifferentialIntegrator(RBIntegrator):
         require_projective(camera.sensor)
         moved = project_first_vertex(camera.sensor, first, ray, camera.position)
 
-        def radiance(sampler: mi.Sampler, ray: mi.Ray3f, active: mi.Bool) -> mi.Spectrum:
+        def radiance(sampler: mi.Sampler, ray: mi.Ray3f, active: mi.Bool, limits: Limits) -> mi.Spectrum:
             with dr.suspend_grad():
+                traits = Traits.of(scene, False)
                 return trace_path(
-                    scene, sampler, ray, rule=Primal(), limits=self.limits, traits=Traits.of(scene, False),
-                    origin=mi.Point3f(0), active=mi.Bool(active),
+                    scene, sampler, ray,
+                    rule=Primal(), limits=limits, traits=traits, origin=mi.Point3f(0), active=mi.Bool(active),
                 ).L  # fmt: skip
 
         context = films.Context(scene, camera.sensor, camera.spp, p.seed, self.limits, radiance)

@@ -24,6 +24,11 @@ class BoundaryTerm(abc.ABC):
     def prepare(self, scene: mi.Scene, sensor: mi.Sensor) -> None:  # noqa: B027 (a documented default)
         """Update what depends on the geometry; called once before a derivative is computed."""
 
+    @staticmethod
+    def obstacle(scene: mi.Scene) -> str | None:
+        """What in a scene keeps this term from being right, as a sentence; None if nothing does."""
+        return None
+
     @abc.abstractmethod
     def samples(self, context: Context) -> list[FilmSamples]:
         """Samples of the boundary integral, attached to the scene parameters."""

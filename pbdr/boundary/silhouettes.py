@@ -1,15 +1,16 @@
 """Boundary term by explicit silhouette sampling in path space.
 
 A path segment whose line touches the edge of an occluder is a boundary of visibility. In the surface form both ends of
-the segment follow their surfaces, so what counts is how fast the edge point b moves *against the segment*: with the ends
-x (lit point, or the camera's side) and y (light's side), and s = |b−x|/|y−x|,
+the segment follow their surfaces, so what counts is how fast the edge point b moves *against the segment*. With its
+ends x (toward the sensor) and y (toward the light), and s = |b−x| / |y−x|,
 
     dI/dθ = ∫ dℓ(b) ∫ dω  F(x, ω, y) ‖t×ω‖  m·(ḃ − (1−s) ẋ − s ẏ)
 
-(for distant light y lies at infinity and moves as its direction turns). t is the edge's tangent, m the unit normal of the plane of t and ω that points into the occluder, and F the rest of the
-path: film response at x per perpendicular area and solid angle, times radiance from y. It is the local form of the
-boundary integral [Zhang et al. 2020, "Path-space differentiable rendering"; Zhang et al. 2023, "Projective sampling"]
-with the relative velocity of the surface form; material seams and creases stand still and need no term.
+t is the edge's tangent, m the unit normal of the plane of t and ω that points into the occluder, and F the rest of the
+path: film response at x per perpendicular area and solid angle, times radiance from y. Distant light keeps its
+direction, so that the segment moves with x alone. This is the local form of the boundary integral [Zhang et al. 2020,
+"Path-space differentiable rendering"; Zhang et al. 2023, "Projective sampling for differentiable rendering of
+geometry"] with the relative velocity of the surface form: seams and creases stand still there and need no term.
 """
 
 from __future__ import annotations
@@ -20,11 +21,19 @@ import drjit as dr
 import mitsuba as mi
 
 from ..errors import InputError
-from ..geometry.edges import Edge, EdgeTable, build_edges, is_silhouette, look_up
+from ..geometry.edges import (
+    Edge,
+    EdgeTable,
+    build_edges,
+    is_silhouette,
+    look_up,
+    opening_angle,
+    sample_silhouette_direction,
+)
 from ..geometry.motion import material_point
-from ..transport.emitter import emitters_move, follow_emitter
-from ..transport.film import Context, FilmSamples
-from ..transport.importance import connect_to_sensor
+from ..transport.film import Context, FilmSamples, in_sampled_area
+from ..transport.importance import carry_to_sensor
+from ..transport.lines import CurvePoint, is_lit, line_through, sample_emitter_end, trace_surface_end
 from ..transport.path import first_hit
 from ..transport.sensor import camera_rays, project, project_first_vertex
 from . import register
@@ -32,19 +41,6 @@ from .base import BoundaryTerm
 
 #: Offset of boundary rays from their edge on the film, pixels
 FILM_OFFSET = 1e-3
-
-#: Offset of boundary rays from their edge in the scene, relative to the size of coordinates
-EDGE_OFFSET = 1e-4
-
-
-@dataclasses.dataclass(frozen=True)
-class EdgePoints:
-    """Points sampled on edges."""
-
-    edge: Edge  #: the edges, attached [N]
-    index: mi.UInt32  #: into the edge table [N]
-    point: mi.Point3f  #: attached, at a fixed fraction of the edge [N]
-    length_over_pdf: mi.Float  #: edge length over the probability of the edge; 1 / density of the point [N]
 
 
 @register("silhouettes")
@@ -71,12 +67,31 @@ class Silhouettes(BoundaryTerm):
         if topology != self._topology:
             self._topology, self._table = topology, build_edges(scene)
 
+    @staticmethod
+    def obstacle(scene: mi.Scene) -> str | None:
+        for shape in scene.shapes():
+            if not shape.is_mesh():
+                return (
+                    f"shape '{shape.id()}' is a {shape.class_name()}, whose silhouette boundary = 'silhouettes' "
+                    "cannot sample yet; it takes meshes and rectangles"
+                )
+            if shape.bsdf() is not None and mi.has_flag(shape.bsdf().flags(), mi.BSDFFlags.Delta):
+                return (
+                    f"shape '{shape.id()}' is perfectly specular, and boundary = 'silhouettes' cannot follow "
+                    "silhouettes that are seen through it; give it some roughness"
+                )
+        return None
+
     def samples(self, context: Context) -> list[FilmSamples]:
+        if reason := self.obstacle(context.scene):
+            raise InputError(reason)
         if self._table is None:
             return []
         sampled = [self._primary(context)]
-        if context.limits.max_depth > 1 and len(context.scene.emitters()):
+        if context.limits.max_depth >= 2:
             sampled.append(self._direct(context))
+        if context.limits.max_depth >= 3:
+            sampled.append(self._indirect(context))
         return [s for s in sampled if s is not None]
 
     # --------------------------------------------------------------- sampling
@@ -91,16 +106,18 @@ class Silhouettes(BoundaryTerm):
         sampler.seed(mi.sample_tea_32(mi.UInt32(context.seed), mi.UInt32(0x51C0 + label))[0], count)
         return sampler
 
-    def _edge_points(self, density: mi.Float, sampler: mi.Sampler, count: int) -> EdgePoints:
-        """Stratified points on edges: an edge by its density, then uniform along it."""
+    def _edge_points(self, density: mi.Float, sampler: mi.Sampler, count: int) -> tuple[CurvePoint, Edge]:
+        """Stratified points on edges, an edge by its density, then uniform along it; with their detached edges."""
         with dr.suspend_grad():
             distribution = mi.DiscreteDistribution(density)
             u = (mi.Float(dr.arange(mi.UInt32, count)) + sampler.next_1d()) / count
             index, t, pmf = distribution.sample_reuse_pmf(u)
-        edge = look_up(self._table, index)
+        attached = look_up(self._table, index)
+        edge = Edge(*(dr.detach(getattr(attached, f.name), True) for f in dataclasses.fields(Edge)))
         along = edge.end - edge.start
-        length = dr.detach(dr.norm(along))
-        return EdgePoints(edge, index, edge.start + along * t, length * dr.rcp(pmf))
+        length = dr.norm(along)
+        point = attached.start + (attached.end - attached.start) * t
+        return CurvePoint(point, along / length, edge.left - edge.start, length * dr.rcp(pmf)), edge
 
     # ---------------------------------------------------------------- primary
 
@@ -118,17 +135,15 @@ class Silhouettes(BoundaryTerm):
                 return None
         count = self._count(context)
         sampler = self._sampler(context, count, 0)
-        points = self._edge_points(density, sampler, count)
-        seen = project(sensor, x0, points.point - x0)
+        curve, _ = self._edge_points(density, sampler, count)
+        seen = project(sensor, x0, curve.point - x0)
 
         with dr.suspend_grad():
             # Tangent and normal of the projected edge, the normal pointing into the occluder
-            edge = points.edge
-            ω = dr.normalize(points.point - x0)
-            along = dr.normalize(edge.end - edge.start)
-            tangent = _on_film(sensor, seen, along)
-            inward = dr.cross(along, ω)
-            inward *= dr.sign(dr.dot(inward, edge.left - points.point))
+            ω = dr.normalize(curve.point - x0)
+            tangent = _on_film(sensor, seen, curve.along)
+            inward = dr.cross(curve.along, ω)
+            inward *= dr.sign(dr.dot(inward, curve.occluder))
             normal = dr.normalize(mi.Vector2f(-tangent.y, tangent.x))
             normal *= dr.sign(dr.dot(normal, _on_film(sensor, seen, inward)))
 
@@ -138,11 +153,11 @@ class Silhouettes(BoundaryTerm):
             ray = mi.Ray3f(dr.detach(ray, True))
             pi, ray = first_hit(scene, ray, context.limits, mi.Bool(True))
             hit = pi.compute_surface_interaction(ray, mi.RayFlags.Minimal)
-            distance = dr.norm(points.point - x0)
-            active = (seen.depth > sensor.near_clip()) & (dr.norm(hit.p - x0) > distance * (1 - 1e-4)) | ~hit.is_valid()
-            active &= seen.depth > sensor.near_clip()
-            L = context.radiance(sampler, ray, active) * response
-            scale = dr.norm(tangent) * points.length_over_pdf * (context.spp / count)
+            distance = dr.norm(curve.point - x0)
+            active = ~hit.is_valid() | (dr.norm(hit.p - x0) > distance * (1 - 1e-4))
+            active &= (seen.depth > sensor.near_clip()) & in_sampled_area(sensor.film(), seen.position)
+            L = context.radiance(sampler, ray, active, context.limits) * response
+            scale = dr.norm(tangent) * curve.rcp_density * (context.spp / count)
 
         behind = project_first_vertex(sensor, pi, ray, beside)
         speed = dr.dot(normal, seen.position - behind.position)
@@ -163,58 +178,85 @@ class Silhouettes(BoundaryTerm):
         length = dr.select(crosses, dr.norm(size), dr.minimum(length, 4 * dr.norm(size)))
         return dr.select(in_front & is_silhouette(edge, middle - x0), length, 0)
 
-    # ----------------------------------------------------------------- direct
+    # -------------------------------------------------------------- secondary
 
     def _direct(self, context: Context) -> FilmSamples:
-        """Shadow boundaries of emitters on surfaces that the camera sees."""
-        scene, sensor = context.scene, context.sensor
+        """Boundaries of light that comes straight from emitters: shadows."""
         count = self._count(context)
         sampler = self._sampler(context, count, 1)
         with dr.suspend_grad():
             edge = look_up(self._table, dr.arange(mi.UInt32, self._table.count))
             density = dr.norm(edge.end - edge.start)
-        points = self._edge_points(density, sampler, count)
-
+        curve, edge = self._edge_points(density, sampler, count)
         with dr.suspend_grad():
-            # A line from an emitter through the edge that leaves the occluder on one side
             it = dr.zeros(mi.Interaction3f, count)
-            it.p = dr.detach(points.point)
-            wavelengths, response = sensor.sample_wavelengths(
-                dr.zeros(mi.SurfaceInteraction3f), sampler.next_1d() if mi.is_spectral else mi.Float(0)
-            )
-            it.wavelengths = wavelengths
-            ds, light = scene.sample_emitter_direction(it, sampler.next_2d(), False)
-            ω = mi.Vector3f(ds.d)
-            edge = dr.detach(points.edge)
-            active = is_silhouette(edge, ω) & (ds.pdf > 0)
-            along = dr.normalize(edge.end - edge.start)
-            m = dr.cross(along, ω)
-            sine = dr.norm(m)
-            m *= dr.sign(dr.dot(m, edge.left - edge.start)) * dr.rcp(sine)
-            active &= sine > 1e-6
+            it.p = dr.detach(curve.point)
+            it.wavelengths, response = _wavelengths(context.sensor, sampler)
+            end = sample_emitter_end(context, it, sampler)
+            line = line_through(curve, end.ds.d, it.wavelengths, is_silhouette(edge, end.ds.d))
+            active = is_lit(context.scene, line, end)
+            bounces, rcp_probability = _bounces(context.limits.max_depth, 2, sampler)
+        light = end.light * response * rcp_probability
+        return self._film_samples(context, sampler, (curve, line, end), bounces, light, active)
 
-            # Lit on the open side of the edge, and on to the surface behind it
-            origin = it.p - m * (EDGE_OFFSET * dr.maximum(1, dr.max(dr.abs(it.p))))
-            active &= ~scene.ray_test(mi.Ray3f(origin, ω, ds.dist * (1 - 1e-3), 0, wavelengths), active)
-            ray = mi.Ray3f(origin, -ω, 0, wavelengths)
-            pi = scene.ray_intersect_preliminary(ray, coherent=False, active=active)
-            si = pi.compute_surface_interaction(ray, mi.RayFlags.All, active)
-            joined = connect_to_sensor(scene, sensor, si, ω, active)
+    def _indirect(self, context: Context) -> FilmSamples:
+        """Boundaries of light that other surfaces reflect: occlusion between surfaces, reflections of silhouettes."""
+        count = self._count(context)
+        sampler = self._sampler(context, count, 2)
+        with dr.suspend_grad():
+            edge = look_up(self._table, dr.arange(mi.UInt32, self._table.count))
+            density = dr.norm(edge.end - edge.start) * opening_angle(edge)
+        curve, edge = self._edge_points(density, sampler, count)
+        with dr.suspend_grad():
+            ω, rcp_pdf = sample_silhouette_direction(edge, sampler.next_2d())
+            wavelengths, response = _wavelengths(context.sensor, sampler)
+            line = line_through(curve, ω, wavelengths, mi.Bool(True))
+            bounces, rcp_probability = _bounces(context.limits.max_depth, 3, sampler)
+            depth = mi.UInt32(context.limits.max_depth) - 1 - bounces
+            end, light = trace_surface_end(context, line, sampler, depth, line.active)
+        light = light * response * rcp_pdf * rcp_probability
+        return self._film_samples(context, sampler, (curve, line, end), bounces, light, line.active)
+
+    def _film_samples(self, context, sampler, boundary, bounces, light, active) -> FilmSamples:
+        """Carry the jump of light at a boundary segment to the film, times the speed of the boundary."""
+        curve, line, end = boundary
+        count = dr.width(curve.rcp_density)
+        with dr.suspend_grad():
+            active = active & (dr.max(light) != 0)
+            pi = context.scene.ray_intersect_preliminary(line.backward, coherent=False, active=active)
+            si = pi.compute_surface_interaction(line.backward, mi.RayFlags.All, active)
+            joined = carry_to_sensor(context.scene, context.sensor, sampler, si, line.forward.d, bounces, active)
             active = joined.active
-            F = joined.weight * light * response
-            scale = sine * points.length_over_pdf * (context.spp / count)
-            infinite = mi.has_flag(ds.emitter.flags(), mi.EmitterFlags.Infinite)
-            infinite |= mi.has_flag(ds.emitter.flags(), mi.EmitterFlags.DeltaDirection)
-            s = si.t / (si.t + ds.dist)
+            scale = line.sine * curve.rcp_density * (context.spp / count)
+            F = dr.select(active, joined.weight * light * scale, 0)
+        near = material_point(pi, line.backward, mi.RayFlags.Minimal, active)
+        speed = dr.dot(line.inward, curve.point - end.middle(context.scene, near, dr.detach(near.t), active))
+        speed = dr.select(active, speed - dr.detach(speed), 0)
+        return FilmSamples(joined.position, F * speed, mi.Float(0) * speed, line.forward.wavelengths)
 
-        # Speed of the edge against the line between the moving ends
-        lit = material_point(pi, ray, mi.RayFlags.Minimal, active)
-        moving = emitters_move(scene)
-        source = follow_emitter(scene, lit, ds, moving=moving, active=active)[0] if moving else dr.detach(ds, True)
-        between = dr.select(infinite, lit.p + source.d * si.t, dr.lerp(lit.p, source.p, s))
-        speed = dr.dot(m, points.point - between)
-        speed = dr.select(active, scale * (speed - dr.detach(speed)), 0)
-        return FilmSamples(joined.position, F * speed, mi.Float(0) * speed, wavelengths)
+
+def _bounces(max_depth: int, fewest: int, sampler: mi.Sampler) -> tuple[mi.UInt32, mi.Float]:
+    """How many surfaces lie between boundary segment and sensor: geometric, cut off at the path's depth.
+
+    Args:
+        fewest: Segments of the shortest path with such a boundary.
+
+    Returns:
+        Counts [N] and the reciprocal of their probability [N].
+    """
+    most = min(max_depth - fewest, 64)
+    u = sampler.next_1d()
+    keep = 0.5
+    # P(k) = (1 − q) q^k / (1 − q^(most + 1))
+    total = 1 - keep ** (most + 1)
+    k = dr.minimum(mi.UInt32(dr.floor(dr.log(1 - u * total) / dr.log(keep))), most)
+    return k, total / ((1 - keep) * dr.power(keep, mi.Float(k)))
+
+
+def _wavelengths(sensor: mi.Sensor, sampler: mi.Sampler) -> tuple[mi.Wavelength, mi.Spectrum]:
+    """Wavelengths of a boundary path and the sensor's response to them."""
+    sample = sampler.next_1d() if mi.is_spectral else mi.Float(0)
+    return sensor.sample_wavelengths(dr.zeros(mi.SurfaceInteraction3f), sample)
 
 
 def _on_film(sensor: mi.Sensor, seen, displacement: mi.Vector3f) -> mi.Vector2f:

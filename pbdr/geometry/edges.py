@@ -104,3 +104,40 @@ def is_silhouette(edge: Edge, direction: mi.Vector3f) -> mi.Bool:
     right = dr.dot(dr.cross(tangent, edge.right - edge.start), direction)
     # Both faces lie on the same side of the plane through edge and line
     return edge.border | (left * right > 0)
+
+
+def opening_angle(edge: Edge) -> mi.Float:
+    """Range of directions around an edge, in radians, whose lines see it as a silhouette: 0 flat, π open border. [N]"""
+    return dr.pi - dr.abs(_fold(edge)[3])
+
+
+def _fold(edge: Edge) -> tuple[mi.Vector3f, mi.Vector3f, mi.Vector3f, mi.Float]:
+    """Frame around an edge (tangent, toward the left face, the third axis) and the signed angle to the right face."""
+    tangent = dr.normalize(edge.end - edge.start)
+    left = edge.left - edge.start
+    left = dr.normalize(left - tangent * dr.dot(tangent, left))
+    third = dr.cross(tangent, left)
+    right = edge.right - edge.start
+    angle = dr.select(edge.border, 0, dr.atan2(dr.dot(right, third), dr.dot(right, left)))
+    return tangent, left, third, angle
+
+
+def sample_silhouette_direction(edge: Edge, sample: mi.Point2f) -> tuple[mi.Vector3f, mi.Float]:
+    """A direction whose lines see an edge as a silhouette, uniform in solid angle.
+
+    Args:
+        sample: Uniform in the unit square. [N]
+
+    Returns:
+        Direction, unit length [N], and the reciprocal of its density per solid angle [N].
+    """
+    tangent, left, third, angle = _fold(edge)
+    opening = dr.pi - dr.abs(angle)
+    # Two opposite lunes: lines have no orientation, directions do
+    back = sample.x >= 0.5
+    u = dr.select(back, 2 * sample.x - 1, 2 * sample.x)
+    azimuth = dr.select(angle < 0, -1, 1) * (dr.abs(angle) + u * opening) + dr.select(back, dr.pi, 0)
+    z = 1 - 2 * sample.y
+    r = dr.safe_sqrt(1 - dr.square(z))
+    ω = tangent * z + (left * dr.cos(azimuth) + third * dr.sin(azimuth)) * r
+    return ω, 4 * opening

@@ -14,7 +14,7 @@ from ..errors import InputError
 if TYPE_CHECKING:
     from .path import Limits
 
-#: Bytes of intermediate arrays that one camera sample needs in a gradient pass: 8 measured for materials, 40 for cameras
+#: Bytes of intermediate arrays per camera sample in a gradient pass (measured: 8 for materials, 40 for cameras)
 BYTES_PER_SAMPLE = 64
 
 
@@ -79,8 +79,8 @@ class Context:
     spp: int  #: samples per pixel of this pass
     seed: mi.UInt32
     limits: Limits  #: where paths end
-    #: radiance(sampler, ray, active) → spectrum, by the integrator's own path loop, detached
-    radiance: Callable[[mi.Sampler, mi.Ray3f, mi.Bool], mi.Spectrum]
+    #: radiance(sampler, ray, active, limits) → spectrum, by the integrator's own path loop, detached
+    radiance: Callable[[mi.Sampler, mi.Ray3f, mi.Bool, Limits], mi.Spectrum]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +103,14 @@ class Motion:
     position: mi.Point2f  #: film position of each camera sample's first material point, pixels [N]
     measure: mi.Float  #: value 1; change of film area around it [N]
     boundary: Sequence[FilmSamples]  #: boundary integrals, among them the film's own edges
+
+
+def in_sampled_area(film: mi.Film, position: mi.Point2f) -> mi.Bool:
+    """Whether film positions, in pixels, lie where the film takes camera samples. [N]"""
+    border = film.rfilter().border_size() if film.sample_border() else 0
+    low = mi.ScalarVector2f(film.crop_offset()) - border
+    high = low + mi.ScalarVector2f(film.crop_size()) + 2 * border
+    return dr.all((position >= low) & (position < high))
 
 
 def attached_parts(motion: Motion | None) -> list:

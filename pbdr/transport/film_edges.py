@@ -48,7 +48,7 @@ def _edge_samples(context: Context, axis: int, *, every_pixel: bool) -> list[Fil
 
     with dr.suspend_grad():
         ray, response = camera_rays(context.sensor, sampler, position)
-        L = context.radiance(sampler, ray, mi.Bool(True)) * response
+        L = context.radiance(sampler, ray, mi.Bool(True), context.limits) * response
         pi, ray = first_hit(context.scene, dr.detach(ray, True), context.limits, mi.Bool(True))
     moved = project_first_vertex(context.sensor, pi, ray, position)
     speed = moved.position[axis] - dr.detach(moved.position[axis])

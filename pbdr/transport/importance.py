@@ -1,4 +1,7 @@
-"""Light toward the sensor: what a surface point that is lit from a given direction sends to the film."""
+"""Light toward the sensor: what a surface point that is lit from a given direction sends to the film.
+
+The importance side of a path; `path.py` is the radiance side.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import dataclasses
 import drjit as dr
 import mitsuba as mi
 
+from .film import in_sampled_area
 from .sensor import film_area_density, project, sensor_vertex
 
 
@@ -37,14 +41,10 @@ def connect_to_sensor(
     offset = si.p - x0
     projected = project(sensor, x0, offset)
 
-    # Inside the film's sampled area and in front of the camera
-    film = sensor.film()
-    border = film.rfilter().border_size() if film.sample_border() else 0
-    low = mi.ScalarVector2f(film.crop_offset()) - border
-    high = low + mi.ScalarVector2f(film.crop_size()) + 2 * border
+    # In front of the camera, on the film, and not hidden
     u = projected.position
     active = active & si.is_valid() & (projected.depth > sensor.near_clip())
-    active &= dr.all((u >= low) & (u < high))
+    active &= in_sampled_area(sensor.film(), u)
     active &= ~scene.ray_test(si.spawn_ray_to(x0), active)
 
     si = mi.SurfaceInteraction3f(si)
@@ -54,3 +54,56 @@ def connect_to_sensor(
     cosine = dr.abs_dot(si.n, incident)
     active &= cosine > 1e-6
     return Connection(u, dr.select(active, f * (density / cosine), 0), active)
+
+
+@dr.syntax
+def carry_to_sensor(
+    scene: mi.Scene,
+    sensor: mi.Sensor,
+    sampler: mi.Sampler,
+    si: mi.SurfaceInteraction3f,
+    incident: mi.Vector3f,
+    bounces: mi.UInt32,
+    active: mi.Bool,
+) -> Connection:
+    """Scatter light a given number of times on its way to the sensor, then connect.
+
+    Each step samples a direction ω_o toward the sensor's side and carries the factor
+    f_s(ω_o, ω) |n_s·ω| |n_g·ω_o| / (|n_g·ω| p(ω_o)), which is the integrand of a camera path read from its other end.
+
+    Args:
+        si: Points where light arrives, detached. [N]
+        incident: Direction from them to where light comes from, unit length, world space. [N]
+        bounces: Surfaces between these points and the one that the sensor sees. [N]
+    """
+    ctx = mi.BSDFContext()
+    weight = mi.Spectrum(1)
+    step = mi.UInt32(0)
+    active = mi.Bool(active) & si.is_valid()
+    si = mi.SurfaceInteraction3f(si)
+    ω = mi.Vector3f(incident)
+    walking = active & (step < bounces)
+    while dr.hint(walking, label="importance", exclude=[scene, sensor, ctx]):
+        bsdf = si.bsdf()
+        si.wi = si.to_local(ω)
+        bs, _ = bsdf.sample(ctx, si, sampler.next_1d(), sampler.next_2d(), walking)
+        ωo = si.to_world(bs.wo)
+        onward = si.spawn_ray(ωo)
+
+        # The same scattering as a camera path would evaluate it
+        to_light = mi.Vector3f(si.wi)
+        si.wi = bs.wo
+        f = bsdf.eval(ctx, si, to_light, walking)
+        cosine = dr.abs_dot(si.n, ω)
+        factor = f * (dr.abs_dot(si.n, ωo) / (cosine * bs.pdf))
+        scattered = walking & (bs.pdf > 0) & (cosine > 1e-6) & ~mi.has_flag(bs.sampled_type, mi.BSDFFlags.Delta)
+        weight *= dr.select(scattered, factor, 0)
+
+        si = scene.ray_intersect(onward, mi.RayFlags.All, False, scattered)
+        ω = -ωo
+        active &= scattered & si.is_valid()
+        step += 1
+        walking = active & (step < bounces)
+
+    connected = connect_to_sensor(scene, sensor, si, ω, active)
+    return Connection(connected.position, connected.weight * weight, connected.active)
