@@ -110,6 +110,7 @@ def content_hash(case: Case, scene: mi.Scene, precision: Precision) -> str:
         "format": _FORMAT,
         "versions": [mi.__version__, dr.__version__, mi.variant()],
         "direction": case.direction.to_dict(),
+        "step": case.direction.bind(scene).step,
         "integrator": [case.reference, case.max_depth],
         "sensor": case.sensor,
         "samples": [precision.spp, precision.repeats, precision.seed],

@@ -14,11 +14,9 @@ import numpy as np
 from ..errors import InputError, suggestion
 from ..scene_parameters import describe_parameters, scene_parameters
 from ..seeds import derive_seed
+from .steps import motion_step, value_step
 
 Kind = Literal["uniform", "component", "random", "tangent", "translate", "rotate", "scale"]
-
-#: Default step of each rigid motion: radians for a rotation, a factor for a scaling.
-_RIGID_STEP = {"rotate": 0.01, "scale": 0.01}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,24 +255,36 @@ class Curve:
 
     def _center(self) -> np.ndarray:
         """The fixed point of rotations and scalings, world space. [3]"""
-
         if self.is_vertex_buffer:
             return np.array(dr.unravel(mi.Point3f, self.base)).reshape(3, -1).mean(axis=1)
         if self.is_transform:
             return np.array(self.base @ mi.Point3f(0)).reshape(3)
-        return np.zeros(3)
+        return np.array(self.base).reshape(3) if type(self.base).__name__.startswith("Point3f") else np.zeros(3)
+
+    def _radius(self) -> float:
+        """Distance of the object's farthest vertex from its centre, or the largest scale of its transform."""
+        if self.is_vertex_buffer:
+            points = np.array(dr.unravel(mi.Point3f, self.base)).reshape(3, -1)
+            return float(np.linalg.norm(points - self._center()[:, None], axis=0).max())
+        if self.is_transform:
+            matrix = np.array(self.base.matrix, dtype=np.float64).reshape(4, 4)
+            return float(np.linalg.norm(matrix[:3, :3], axis=0).max())
+        return 1.0
 
     def _default_step(self, scene: mi.Scene) -> float:
-        kind, vector = self.perturbation.kind, self.perturbation.vector
-        if kind in _RIGID_STEP:
-            return _RIGID_STEP[kind]
-        if kind == "translate":
-            extent = np.array(scene.bbox().extents()).reshape(3)
-            size = float(np.linalg.norm(extent[np.isfinite(extent)]))
-            return 0.003 * (size if size > 0 else 1.0) / float(np.linalg.norm(vector))
-        moving = np.abs(self.flat_base()[self.tangent != 0])
-        typical = float(np.mean(moving)) if moving.size else 0.0
-        return 0.02 * (typical if typical > 1e-6 else 1.0) / float(np.max(np.abs(self.tangent)))
+        direction = self.perturbation
+        if not (direction.is_motion or self.is_vertex_buffer):
+            return value_step(self.flat_base(), self.tangent)
+        return motion_step(
+            scene,
+            direction.key,
+            direction.kind if direction.is_motion else "translate",
+            center=self._center(),
+            radius=self._radius(),
+            length=float(np.linalg.norm(direction.vector))
+            if direction.is_motion
+            else float(np.abs(self.tangent).max()),
+        )
 
     def flat_base(self) -> np.ndarray:
         """The unperturbed value, flattened. [size]"""

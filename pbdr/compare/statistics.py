@@ -74,10 +74,11 @@ class Bias:
 
     @property
     def standard_errors(self) -> float:
-        """The difference in units of its standard error, with the sign of the difference."""
-        if self.difference == 0:
+        """The difference in units of its standard error, positive where the estimate is too large in absolute terms."""
+        difference = math.copysign(1, self.scale) * self.difference
+        if difference == 0:
             return 0.0
-        return self.difference / self.error if self.error > 0 else math.copysign(math.inf, self.difference)
+        return difference / self.error if self.error > 0 else math.copysign(math.inf, difference)
 
     @property
     def relative(self) -> float | None:

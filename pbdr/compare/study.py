@@ -144,7 +144,7 @@ def _cells(
     for estimator in study.estimators:
         if progress:
             progress(case.name, estimator, None)
-        file = _cell_file(study, case, estimator, folder)
+        file = _cell_file(study, case, reference, estimator, folder)
         cell = _load_cell(file)
         if cell is None:
             cell = _run_cell(study, case, scene, estimator, reference)
@@ -177,7 +177,7 @@ def _check_name(estimator: str) -> None:
         make_integrator(estimator)
 
 
-def _cell_file(study: Study, case: Case, estimator: str, folder: Path | None) -> Path | None:
+def _cell_file(study: Study, case: Case, reference: Reference, estimator: str, folder: Path | None) -> Path | None:
     """Where a cell is kept; the name changes with everything that its result depends on."""
     if folder is None:
         return None
