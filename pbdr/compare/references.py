@@ -118,7 +118,6 @@ def central_differences(
     sensor: int | mi.Sensor = 0,
     spp: int = 256,
     repeats: int = 8,
-    step: float | None = None,
     seed: int = 0,
 ) -> Reference:
     """Differentiate a render by finite differences, at two step sizes, with an error bar for every pixel.
@@ -133,7 +132,6 @@ def central_differences(
         sensor: Index or object.
         spp: Samples per pixel of each of the 5 · ``repeats`` renders.
         repeats: Independent repeats, at least 2.
-        step: Overrides the perturbation's step.
         seed: Every repeat derives its own from it.
 
     Example:
@@ -144,7 +142,7 @@ def central_differences(
     if repeats < 2 or spp < 1:
         raise InputError(f"central differences need spp ≥ 1 and repeats ≥ 2, got {spp} and {repeats}")
     start = time.perf_counter()
-    curve = (dataclasses.replace(direction, step=step) if step is not None else direction).bind(scene)
+    curve = direction.bind(scene)
     renderer = reference_integrator(integrator)
     images = [
         _differences(scene, curve, renderer, sensor=sensor, spp=spp, seed=derive_seed(seed, "reference", i))
