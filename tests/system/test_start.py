@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,16 @@ def test_without_usable_library_commands_say_so(fresh_python, tmp_path: Path):
     assert "error: the variant 'llvm_ad_rgb' cannot run here: no LLVM 17 or newer was found" in outcome.stderr
     outcome = fresh_python(code, "doctor")
     assert "no LLVM 17 or newer" in outcome.stdout and "pip install karellen-llvm-core" in outcome.stdout
+
+
+def test_the_wheel_brings_one_package_and_all_its_parts():
+    try:
+        files = [str(file) for file in metadata.files("pbdr") or []]
+    except metadata.PackageNotFoundError:
+        pytest.skip("pbdr runs from a bare checkout")
+    if "pbdr/errors.py" not in files:
+        pytest.skip("pbdr is installed in editable mode")
+    inside = [file for file in files if not file.startswith("..")]
+    assert {file.split("/")[0].split("-")[0] for file in inside} == {"pbdr"}
+    wanted = {"pbdr/py.typed", "pbdr/plugins/pbdr.py", "pbdr/scenes/cornell_box/scene.xml"}
+    assert wanted <= set(files)

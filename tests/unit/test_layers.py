@@ -36,7 +36,7 @@ INTEGRATOR_PARTS = {"plugins", "interior", "boundary", "transport"}
 def modules() -> list[tuple[str, Path]]:
     """Dotted name and file of every module, with ``plugins`` where the installed package has it."""
     own = [(file, file.relative_to(PACKAGE)) for file in PACKAGE.rglob("*.py") if PLUGINS not in file.parents]
-    own = [(file, path) for file, path in own if path.parts[0] != "scenes"]
+    own = [(file, path) for file, path in own if path.parts[0] not in {"benchmarks", "scenes"}]
     plugins = [(file, Path("plugins") / file.relative_to(PLUGINS)) for file in PLUGINS.glob("*.py")]
     return sorted((".".join(("pbdr", *path.with_suffix("").parts)), file) for file, path in own + plugins)
 
