@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,6 +28,12 @@ from ._cells import (
     print_rows,
 )
 from .options import VariantOption, use_variant
+
+if TYPE_CHECKING:
+    import mitsuba as mi
+
+    from ..compare.cases import Case
+    from ..compare.perturbations import Perturbation
 
 
 def register(app: typer.Typer) -> None:
@@ -93,7 +100,7 @@ def check(
     sys.exit(result.exit_code)
 
 
-def _scene_cases(source: str, patterns: list[str], options: dict[str, str | None], step: float | None) -> list:
+def _scene_cases(source: str, patterns: list[str], options: dict[str, str | None], step: float | None) -> list[Case]:
     """A case for every parameter of a scene that matches."""
     from ..compare.cases import scene_case
     from ..compare.perturbations import default_direction
@@ -101,11 +108,47 @@ def _scene_cases(source: str, patterns: list[str], options: dict[str, str | None
 
     loaded = load_scene(source)
     keys = dict.fromkeys(key for pattern in patterns for key in find_parameters(loaded, pattern))
-    return [
-        scene_case(source, direction(key, options, step) or default_direction(loaded, key, step=step)) for key in keys
-    ]
+    moved = [direction(key, options, step) or default_direction(loaded, key, step=step) for key in keys]
+    return [scene_case(source, within_bounds(loaded, each)) for each in moved]
 
 
-def _job_cases(source: str) -> tuple[list, str]:
-    """A case for every parameter of a job, and the job's integrator."""
-    raise InputError(f"'{source}' needs --param KEY; pbdr params lists the parameters of a scene")
+def _job_cases(source: str) -> tuple[list[Case], str]:
+    """A case for every parameter of a job, as its first view sees it, and the job's integrator."""
+    from ..compare.cases import scene_case
+    from ..compare.perturbations import default_direction
+    from ..optimize.job import load_job
+    from ..scene import find_parameters, load_scene, select_sensor
+
+    job = load_job(source)
+    loaded = load_scene(job.scene, float_textures=[entry.key for entry in job.parameters])
+    keys = dict.fromkeys(key for entry in job.parameters for key in find_parameters(loaded, entry.key))
+    sensors = [sensor.id() for sensor in loaded.sensors()]
+    sensor = sensors.index(select_sensor(loaded, job.views[0].sensor).id())
+    integrator = job.integrator.model_dump()
+    name, depth = integrator.pop("type"), integrator.get("max_depth")
+    moved = [within_bounds(loaded, default_direction(loaded, key)) for key in keys]
+    cases = [scene_case(job.scene, each, max_depth=depth, sensor=sensor) for each in moved]
+    properties = ",".join(f"{key}={str(value).lower()}" for key, value in integrator.items())
+    return cases, f"{name}:{properties}" if properties else name
+
+
+def within_bounds(scene: mi.Scene, moved: Perturbation) -> Perturbation:
+    """The perturbation with a step that keeps a single value or colour physical; refused if there is no room.
+
+    Large arrays are left alone: an image continues smoothly where a few texels leave their bounds.
+    """
+    from ..optimize.constraints import default_bounds
+
+    curve = moved.bind(scene)
+    if moved.is_motion or curve.tangent.size > 16:
+        return moved
+    low, high = default_bounds(moved.key, is_environment=False)
+    values = curve.flat_base()[curve.tangent != 0]
+    reach, room = curve.step * float(abs(curve.tangent).max()), float(min((values - low).min(), (high - values).min()))
+    if reach <= room:
+        return moved
+    if moved.step is not None or room < 0.1 * reach:
+        raise InputError(
+            f"'{moved.key}' cannot be perturbed by {reach:g}: it would leave its bounds, {low:g} to {high:g}"
+        )
+    return dataclasses.replace(moved, step=curve.step * room / reach)

@@ -286,3 +286,35 @@ def test_closed_forms_have_the_shape_of_the_image(case):
     reference = case.truth(case.build())
     assert reference.image.shape == reference.primal.shape == (48, 48, 3)
     assert np.all(np.isfinite(reference.image))
+
+
+def test_check_keeps_roughness_within_its_bounds(pbdr_command, tmp_path):
+    text = SCENE.replace('<shape type="sphere" id="ball">', '<shape type="sphere" id="ball">{material}')
+    material = '<bsdf type="roughconductor"><float name="alpha" value="{}"/></bsdf>'
+    file = tmp_path / "metal.xml"
+    file.write_text(text.format(material=material.format(0.001)))
+    arguments = ("check", file, "--param", "ball.bsdf.alpha.value", "--integrator", "prb", *FEW)
+    outcome = pbdr_command(*arguments, "--step", "0.01")
+    assert outcome.code == 2
+    assert (
+        "'ball.bsdf.alpha.value' cannot be perturbed by 0.01: it would leave its bounds, 0.001 to 1" in outcome.stderr
+    )
+    file.write_text(text.format(material=material.format(0.3)))
+    outcome = pbdr_command(*arguments, "--step", "0.5")
+    assert outcome.code == 2
+
+
+def test_check_of_a_job_takes_its_parameters_and_integrator(pbdr_command, tmp_path, scene_file):
+    job = tmp_path / "job.toml"
+    job.write_text(
+        'scene = "scene.xml"\n[integrator]\ntype = "path_taped"\nmax_depth = 2\n'
+        '[[views]]\nsensor = "camera"\ntarget = "target.exr"\n'
+        '[[parameters]]\nkey = "floor.bsdf.reflectance.value"\n[[parameters]]\nkey = "*.intensity.value"\n'
+    )
+    file = tmp_path / "rows.json"
+    outcome = pbdr_command("check", job, *FEW, "--json", file)
+    assert outcome.code == 0, outcome.stdout + outcome.stderr
+    rows = json.loads(file.read_text())["rows"]
+    assert [row["estimator"] for row in rows] == ["path_taped:max_depth=2"] * 2
+    assert "floor.bsdf.reflectance.value" in rows[0]["case"]
+    assert "intensity.value" in rows[1]["case"]
