@@ -22,8 +22,12 @@ def explain(message: str, where: str, plugins: Iterable[str]) -> str:
         "a.xml, line 2: there is no plugin 'pth'; did you mean 'path'?"
     """
     message = re.sub(r"\[[\w.]+\.cpp:\d+\] ?", "", message).strip()
-    if line := re.search(r"\(line (\d+), col \d+\)", message):
-        where = f"{where}, line {line[1]}"
+    # What went wrong in an included file comes after the place where it is included
+    message = message.rsplit("while processing <include>:", 1)[-1].strip()
+    if place := re.search(
+        r'(?:^At|[Ww]hile loading|XML file) "?([^\n]+?)"?(?: failed: .*)? \(line (\d+), col \d+\)', message
+    ):
+        where = f"{place[1]}, line {place[2]}"
     return f"{where}: {_reason(message, plugins)}"
 
 

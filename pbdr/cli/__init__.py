@@ -6,6 +6,7 @@ import importlib
 import os
 import pkgutil
 import sys
+from typing import Annotated
 
 import typer
 
@@ -16,7 +17,20 @@ EXIT_NON_FINITE = 3
 EXIT_INTERRUPTED = 130
 
 
-def _root() -> None:
+def _print_version(is_asked: bool) -> None:
+    """Answer ``--version`` and leave."""
+    if is_asked:
+        from .. import __version__
+
+        print(f"pbdr {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Physically based differentiable rendering: render, differentiate, optimize."""
 
 

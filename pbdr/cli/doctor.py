@@ -105,7 +105,7 @@ def variant_findings(working: list[str]) -> list[Finding]:
     usable = [v for v in mi.variants() if prefixes and v.startswith(prefixes) and "polarized" not in v]
     if usable:
         return [Finding("variants", "ok", ", ".join(usable))]
-    return [Finding("variants", "problem", "none can differentiate here", _llvm_fix())]
+    return [Finding("variants", "problem", "none can differentiate here")]
 
 
 def extra_findings() -> list[Finding]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import typer
 
+import pbdr
 from pbdr.cli import app, doctor, main
 from pbdr.errors import InputError, NonFiniteError
 from pbdr.variants import cuda_problem
@@ -25,6 +26,10 @@ def test_help_lists_the_commands_without_loading_mitsuba(fresh_python):
     for command in ("doctor", "params", "render", "scenes"):
         assert command in outcome.stdout
     assert outcome.stdout.endswith("False False\n")
+
+
+def test_version(pbdr_command):
+    assert pbdr_command("--version").stdout == f"pbdr {pbdr.__version__}\n"
 
 
 def test_scenes(pbdr_command):

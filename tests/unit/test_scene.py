@@ -178,6 +178,25 @@ def test_bad_files_are_one_sentence_with_file_and_line(tmp_path: Path, body: str
 
 
 @pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ('<shape type="sphre"/>', "did you mean 'sphere'"),
+        ('<shape type="sphere">', "malformed XML"),
+        ('<shape type="sphere"><float name="radius" value="x"/></shape>', 'floating point value "x"'),
+    ],
+)
+def test_included_files_are_named(tmp_path: Path, content: str, part: str):
+    included = tmp_path / "part.xml"
+    included.write_text(f'<scene version="3.0.0">\n\n{content}</scene>', encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        load_scene(write(tmp_path, '<include filename="part.xml"/>'))
+    assert str(caught.value).startswith(f"{included}, line 3: ") and part in str(caught.value)
+    included.unlink()
+    with pytest.raises(InputError, match=r'line 2: included file "part\.xml" not found'):
+        load_scene(write(tmp_path, '<include filename="part.xml"/>'))
+
+
+@pytest.mark.parametrize(
     ("source", "parts"),
     [
         ("cornel_box", ["neither a file nor a bundled scene", "did you mean 'cornell_box'"]),
