@@ -1,0 +1,130 @@
+"""``pbdr optimize``: recover the parameters of a job."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import SetOption, VariantOption, parse_assignments, use_variant
+
+if TYPE_CHECKING:
+    from ..optimize import Result, Step
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("optimize")(optimize)
+
+
+def optimize(
+    job: Annotated[str, typer.Argument(help="Job file (TOML), folder with a job.toml, or bundled scene.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run folder; default: runs/<name of the job>.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in the folder.")] = False,
+    steps: Annotated[int | None, typer.Option(help="Number of steps; default: the job's.", min=1)] = None,
+    assignments: SetOption = None,
+    variant: VariantOption = None,
+) -> None:
+    """Recover scene parameters from images.
+
+    --set changes entries of the job, e.g. --set steps=20 or --set parameters.0.learning_rate=0.1.
+    """
+    use_variant(variant)
+    from ..optimize import Problem, load_job
+    from ..optimize.job import locate_job
+    from ..optimize.loop import optimize as run_problem
+
+    checked = load_job(job, parse_assignments(assignments))
+    name = locate_job(job).resolve()
+    folder = out or Path("runs") / (name.parent.name if name.stem == "job" else name.stem)
+    problem = Problem.from_job(checked)
+    with _Display(checked.description or job, steps or checked.steps) as display:
+        try:
+            result = run_problem(
+                problem, steps=steps, out=folder, resume=resume, overwrite=overwrite, progress=display.show
+            )
+        except KeyboardInterrupt:
+            display.interrupted = f"stopped; continue with: pbdr optimize {job} --out {folder} --resume"
+            raise
+    _print_result(result)
+
+
+class _Display:
+    """A progress bar on a terminal; plain lines elsewhere."""
+
+    def __init__(self, title: str, steps: int):
+        self.title, self.steps = title, steps
+        self.is_terminal = sys.stdout.isatty()
+        self.interrupted = ""
+        self._bar = None
+
+    def __enter__(self) -> _Display:
+        print(self.title)
+        if self.is_terminal:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                MofNCompleteColumn(),
+                BarColumn(),
+                TextColumn("loss {task.fields[loss]:.3g}"),
+                TextColumn("{task.fields[milliseconds]:.0f} ms per step"),
+                TimeRemainingColumn(),
+            )
+            self._task = self._bar.add_task("", total=self.steps, loss=float("nan"), milliseconds=0.0)
+            self._bar.start()
+        return self
+
+    def show(self, step: Step) -> None:
+        """Report one step."""
+        if step.problem:
+            print(f"step {step.index}: {step.problem}; the step is left out", file=sys.stderr)
+        if self._bar:
+            self._bar.update(self._task, completed=step.index + 1, loss=step.loss, milliseconds=1000 * step.seconds)
+        elif step.index % max(1, step.count // 20) == 0 or step.index + 1 == step.count:
+            left = step.seconds * (step.count - step.index - 1)
+            print(
+                f"step {step.index + 1}/{step.count}  loss {step.loss:.4g}  "
+                f"{1000 * step.seconds:.0f} ms  {left:.0f} s left",
+                flush=True,
+            )
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar:
+            self._bar.stop()
+        if self.interrupted:
+            print(self.interrupted, file=sys.stderr)
+
+
+def _print_result(result: Result) -> None:
+    """A table of what was recovered, and where it lies."""
+    from rich.console import Console
+    from rich.table import Table
+
+    def text(value: object) -> str:
+        if isinstance(value, dict):
+            return f"mean {value['mean']:.4g} ({value['min']:.3g} … {value['max']:.3g})"
+        if isinstance(value, list):
+            return ", ".join(f"{x:.4f}" for x in _flat(value))
+        return f"{value:.4f}"
+
+    table = Table("parameter", "initial", "final", "true", "error (RMS)")
+    for key, entry in result.parameters.items():
+        truth = text(entry["true"]) if "true" in entry else "–"
+        error = f"{entry['error']:.4f}" if "error" in entry else "–"
+        table.add_row(key, text(entry["initial"]), text(entry["final"]), truth, error)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+    ratio = result.loss_initial / result.loss_final if result.loss_final > 0 else float("inf")
+    print(
+        f"loss {result.loss_initial:.4g} → {result.loss_final:.4g} ({ratio:.0f} times lower) in {result.seconds:.1f} s"
+    )
+    print(f"report: {result.folder / 'report.png'}")
+
+
+def _flat(value: list) -> list:
+    return [x for item in value for x in (_flat(item) if isinstance(item, list) else [item])]

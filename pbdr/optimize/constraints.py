@@ -1,0 +1,86 @@
+"""Physical bounds, and reparameterizations that keep a parameter inside its domain."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import drjit as dr
+import mitsuba as mi
+import numpy as np
+
+from ..errors import InputError, suggestion
+
+_FRACTION = (0.0, 1.0)
+_ROUGHNESS = (1e-3, 1.0)
+_POSITIVE = (0.0, float("inf"))
+_FREE = (float("-inf"), float("inf"))
+
+#: Bounds by the name of the quantity that a key ends in
+_BOUNDS = {
+    **dict.fromkeys(
+        ("reflectance", "base_color", "albedo", "diffuse_reflectance", "specular_reflectance", "opacity", "weight"),
+        _FRACTION,
+    ),
+    **dict.fromkeys(("specular_transmittance", "metallic", "specular", "clearcoat", "clearcoat_gloss"), _FRACTION),
+    **dict.fromkeys(("sheen", "sheen_tint", "spec_tint", "anisotropic", "flatness", "spec_trans"), _FRACTION),
+    **dict.fromkeys(("alpha", "alpha_u", "alpha_v", "roughness"), _ROUGHNESS),
+    **dict.fromkeys(("radiance", "irradiance", "intensity", "sigma_t", "scale"), _POSITIVE),
+}
+
+
+def default_bounds(key: str, *, is_environment: bool) -> tuple[float, float]:
+    """What a parameter can be physically, judged by its key.
+
+    Args:
+        is_environment: Whether the key belongs to an environment emitter, whose ``data`` are radiance.
+
+    Example:
+        >>> default_bounds("metal.alpha.value", is_environment=False)
+        (0.001, 1.0)
+    """
+    names = key.split(".")
+    if is_environment and names[-1] == "data":
+        return _POSITIVE
+    quantity = names[-2] if len(names) > 1 and names[-1] in ("value", "data") else names[-1]
+    return _BOUNDS.get(quantity, _FREE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reparameterization:
+    """A map from the variable that the optimizer sees to the parameter, and its inverse on numbers."""
+
+    forward: Callable[[mi.Float, float, float], mi.Float]
+    inverse: Callable[[np.ndarray, float, float], np.ndarray]
+    is_bounded: bool  #: keeps its own bounds, so that none need be enforced after a step
+
+
+def _logit(x: np.ndarray, low: float, high: float) -> np.ndarray:
+    u = np.clip((x - low) / (high - low), 1e-4, 1 - 1e-4)
+    return np.log(u / (1 - u))
+
+
+_reparameterizations = {
+    "identity": Reparameterization(lambda z, low, high: z, lambda x, low, high: x, False),
+    "unit": Reparameterization(lambda z, low, high: low + (high - low) * dr.rcp(1 + dr.exp(-z)), _logit, True),
+    "positive": Reparameterization(
+        lambda z, low, high: dr.exp(z), lambda x, low, high: np.log(np.maximum(x, 1e-6)), False
+    ),
+}
+
+
+def find_reparameterization(name: str, key: str, bounds: tuple[float, float]) -> Reparameterization:
+    """A reparameterization by name, checked against a parameter's bounds.
+
+    ``identity`` optimizes the parameter itself, ``positive`` its logarithm, ``unit`` a sigmoid between finite bounds.
+    """
+    if name not in _reparameterizations:
+        raise InputError(
+            f"parameter '{key}': 'reparameterization' is '{name}', which does not exist"
+            f"{suggestion(name, _reparameterizations)}"
+        )
+    if name == "unit" and not np.isfinite(bounds).all():
+        raise InputError(f"parameter '{key}': reparameterization 'unit' needs two finite bounds, got {list(bounds)}")
+    if name == "positive" and bounds[0] < 0:
+        raise InputError(f"parameter '{key}': reparameterization 'positive' needs a lower bound of at least 0")
+    return _reparameterizations[name]

@@ -1,0 +1,210 @@
+"""Job files: what to recover from which images, in TOML (docs/jobs.md)."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import pydantic
+
+from .. import resources
+from ..errors import InputError, suggestion
+
+Initial = float | list[float] | str
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class View(_Section):
+    """An image to match, and the sensor that took it."""
+
+    sensor: int | str = 0
+    target: str
+    color_space: Literal["linear", "srgb"] | None = None
+    mask: str | None = None
+
+
+class ParameterEntry(_Section):
+    """Parameters to recover: one key, or all keys that a glob matches."""
+
+    key: str
+    initial: Initial = "current"
+    bounds: tuple[float | None, float | None] | None = None
+    learning_rate: float = pydantic.Field(default=0.02, gt=0)
+    reparameterization: str = "identity"
+    true: Initial | None = None
+
+
+class Integrator(pydantic.BaseModel):
+    """An integrator by plugin name; its other entries are the plugin's properties."""
+
+    model_config = pydantic.ConfigDict(extra="allow", frozen=True)
+    type: str = "pbdr"
+
+
+class OptimizerEntry(pydantic.BaseModel):
+    """One of Dr.Jit's optimizers; its other entries are the optimizer's options."""
+
+    model_config = pydantic.ConfigDict(extra="allow", frozen=True)
+    type: str = "adam"
+
+
+class Output(_Section):
+    """What a run leaves, and how often."""
+
+    image_every: int = pydantic.Field(default=25, ge=0)
+    checkpoint_seconds: float = pydantic.Field(default=5.0, gt=0)
+
+
+class Job(_Section):
+    """A whole job file, checked."""
+
+    description: str = ""
+    scene: str
+    integrator: Integrator = Integrator()
+    spp: int = pydantic.Field(default=16, ge=1)
+    spp_gradient: int | None = pydantic.Field(default=None, ge=1)
+    spp_evaluation: int = pydantic.Field(default=256, ge=1)
+    seed: int = pydantic.Field(default=0, ge=0)
+    steps: int = pydantic.Field(default=100, ge=1)
+    loss: str = "relative_l2"
+    optimizer: OptimizerEntry = OptimizerEntry()
+    views: list[View] = pydantic.Field(min_length=1)
+    parameters: list[ParameterEntry] = pydantic.Field(min_length=1)
+    output: Output = Output()
+
+
+def locate_job(source: str | Path) -> Path:
+    """The job file that a path, a folder or the name of a bundled scene means."""
+    path = Path(source)
+    if path.is_file():
+        return path
+    if path.is_dir() and (path / "job.toml").is_file():
+        return path / "job.toml"
+    bundled = resources.folder("scenes") / str(source) / "job.toml"
+    if bundled.is_file():
+        return bundled
+    if path.is_dir():
+        raise InputError(f"the folder '{source}' has no job.toml")
+    names = [n for n in resources.scene_names() if (resources.folder("scenes") / n / "job.toml").is_file()]
+    raise InputError(f"'{source}' is neither a job file nor a bundled job{suggestion(str(source), names)}")
+
+
+def load_job(source: str | Path, overrides: Mapping[str, str] | None = None) -> Job:
+    """Read and check a job; its paths come back absolute.
+
+    Args:
+        source: A TOML file, a folder with a ``job.toml``, or the name of a bundled scene.
+        overrides: Dotted entries and their values as TOML, e.g. ``{"parameters.0.learning_rate": "0.1"}``.
+
+    Example:
+        >>> load_job("cornell_box", {"steps": "20"}).steps
+        20
+    """
+    path = locate_job(source)
+    text = path.read_text(encoding="utf-8")
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not valid TOML: {error}") from None
+    for entry, value in (overrides or {}).items():
+        _override(data, entry, value)
+    try:
+        job = Job.model_validate(data)
+    except pydantic.ValidationError as error:
+        raise InputError(_sentence(error.errors()[0], path, text, overrides or {})) from None
+    return _with_absolute_paths(job, path.resolve().parent)
+
+
+def _override(data: dict, entry: str, value: str) -> None:
+    """Set one dotted entry; numbers in it count list items."""
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    *parents, last = entry.split(".")
+    at: object = data
+    for name in parents:
+        if isinstance(at, list):
+            if not name.isdigit() or int(name) >= len(at):
+                raise InputError(f"--set {entry}: '{name}' is no position in a list of {len(at)}, which start at 0")
+            at = at[int(name)]
+        elif isinstance(at, dict):
+            at = at.setdefault(name, {})
+        else:
+            raise InputError(f"--set {entry}: '{name}' lies inside a plain value")
+    if isinstance(at, list):
+        if not last.isdigit() or int(last) >= len(at):
+            raise InputError(f"--set {entry}: '{last}' is no position in a list of {len(at)}, which start at 0")
+        at[int(last)] = parsed
+    elif isinstance(at, dict):
+        at[last] = parsed
+    else:
+        raise InputError(f"--set {entry}: '{last}' lies inside a plain value")
+
+
+def _sentence(problem: dict, path: Path, text: str, overrides: Mapping[str, str]) -> str:
+    """One sentence for the first problem that pydantic found."""
+    location = [
+        part for part in problem["loc"] if not (isinstance(part, str) and part.startswith(("function", "list[")))
+    ]
+    location = [part for part in location if part not in ("float", "str", "int")]
+    name = ".".join(map(str, location))
+    where = f"--set {name}" if name in overrides else f"{path}, line {_line(text, location)}"
+    if problem["type"] == "extra_forbidden":
+        known = _allowed(location[:-1])
+        return f"{where}: there is no entry '{name}'{suggestion(str(location[-1]), known)}"
+    if problem["type"] == "missing":
+        return f"{path}: the entry '{name}' is missing"
+    what = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"{where}: '{name}' is {problem['input']!r}, but {what}"
+
+
+def _allowed(location: list) -> list[str]:
+    """Names of the entries that a section may have."""
+    section: type[pydantic.BaseModel] = Job
+    for part in location:
+        if isinstance(part, str):
+            sections = {"views": View, "parameters": ParameterEntry, "output": Output}
+            section = sections.get(part, section)
+    return list(section.model_fields)
+
+
+def _line(text: str, location: list) -> int:
+    """Line of an entry in the file, counted from 1; that of its section if it stands nowhere."""
+    section, count, found = [], {}, 1
+    for number, line in enumerate(text.splitlines(), start=1):
+        if match := re.match(r"\s*\[\[?([\w.\s\"-]+)\]\]?", line):
+            name = match[1].strip()
+            count[name] = count.get(name, -1) + 1
+            section = [name, count[name]] if line.lstrip().startswith("[[") else name.split(".")
+            if section == location[: len(section)]:
+                found = number
+        elif match := re.match(r"\s*\"?([\w-]+)\"?\s*=", line):
+            entry = [*section, match[1]]
+            if entry == location[: len(entry)]:
+                return number
+    return found
+
+
+def _with_absolute_paths(job: Job, folder: Path) -> Job:
+    """Resolve paths against the job file's folder; a scene may also be a bundled one."""
+
+    def absolute(name: str) -> str:
+        return str((folder / name).resolve())
+
+    def values(initial: Initial | None) -> Initial | None:
+        return absolute(initial) if isinstance(initial, str) and initial not in ("current", "uniform") else initial
+
+    bundled = resources.folder("scenes") / job.scene / "scene.xml"
+    scene = str(bundled) if bundled.is_file() and not (folder / job.scene).exists() else absolute(job.scene)
+    views = [
+        v.model_copy(update={"target": absolute(v.target), "mask": v.mask and absolute(v.mask)}) for v in job.views
+    ]
+    parameters = [p.model_copy(update={"initial": values(p.initial), "true": values(p.true)}) for p in job.parameters]
+    return job.model_copy(update={"scene": scene, "views": views, "parameters": parameters})

@@ -1,0 +1,148 @@
+"""The variables of a problem: what the optimizer sees, and how it becomes scene parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import drjit as dr
+import mitsuba as mi
+import numpy as np
+
+from ..errors import InputError
+from ..scene_parameters import assign_parameter, numbers
+from .constraints import Reparameterization, default_bounds, find_reparameterization
+
+if TYPE_CHECKING:
+    from .job import Initial, ParameterEntry
+
+#: Parameters with more entries than this are summarized in histories and results
+LARGE = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Variable:
+    """One scene parameter that is optimized."""
+
+    key: str
+    shape: tuple[int, ...]  #: of the parameter's numbers
+    bounds: tuple[float, float]
+    learning_rate: float  #: in units of the reparameterized variable
+    reparameterization: Reparameterization
+    initial: np.ndarray  #: first values, of ``shape``
+    truth: np.ndarray | None  #: where the job states it
+
+    def latent(self, values: np.ndarray) -> mi.Float:
+        """The optimizer's variable for given parameter values. [size]"""
+        return mi.Float(self.reparameterization.inverse(np.ravel(values), *self.bounds).astype(np.float32))
+
+    def write(self, latent: mi.Float, parameters: mi.SceneParameters) -> None:
+        """Put the variable into the scene, attached; ``parameters.update()`` must follow.
+
+        Args:
+            latent: [size]
+        """
+        flat = self.reparameterization.forward(latent, *self.bounds)
+        current = parameters[self.key]
+        if dr.is_tensor_v(current):
+            parameters[self.key] = type(current)(flat, self.shape)
+        elif dr.depth_v(current) > 1:
+            parameters[self.key] = dr.unravel(type(current), flat)
+        else:
+            parameters[self.key] = type(current)(flat)
+
+    def values(self, latent: mi.Float) -> np.ndarray:
+        """Parameter values of a variable, detached, of ``shape``."""
+        return np.array(self.reparameterization.forward(dr.detach(latent), *self.bounds)).reshape(self.shape)
+
+    def project(self, latent: mi.Float) -> mi.Float:
+        """The nearest variable whose parameter is within bounds."""
+        if self.reparameterization.is_bounded or not np.isfinite(self.bounds).any():
+            return latent
+        low, high = (float(self.reparameterization.inverse(np.float64(b), *self.bounds)) for b in self.bounds)
+        return dr.clip(latent, low, high)
+
+
+def summarize(values: np.ndarray) -> float | list | dict:
+    """Numbers for a text file: small parameters whole, large ones as mean and range."""
+    if values.size == 1:
+        return float(values.ravel()[0])
+    if values.size <= LARGE:
+        return values.astype(float).tolist()
+    return {"mean": float(values.mean()), "min": float(values.min()), "max": float(values.max())}
+
+
+def make_variable(
+    scene: mi.Scene, parameters: mi.SceneParameters, key: str, entry: ParameterEntry, where: str
+) -> Variable:
+    """Check one entry of a job against the scene.
+
+    Args:
+        where: Name of the entry for error sentences, e.g. ``parameters.0``.
+    """
+    held = numbers(parameters[key])
+    if held is None or "Transform" in type(parameters[key]).__name__:
+        kind = type(parameters[key]).__name__
+        raise InputError(f"{where}: parameter '{key}' is a {kind}; jobs recover numbers, colours, textures and buffers")
+    environment = scene.environment()
+    is_environment = environment is not None and key.startswith(f"{environment.id()}.")
+    bounds = default_bounds(key, is_environment=is_environment)
+    if entry.bounds is not None:
+        bounds = tuple(d if b is None else b for b, d in zip(entry.bounds, (-np.inf, np.inf), strict=True))
+    if not bounds[0] < bounds[1]:
+        raise InputError(f"{where}: 'bounds' of '{key}' must be ordered, got {list(bounds)}")
+    name = f"'initial' of '{key}'"
+    initial = read_values(entry.initial, held, f"{where}: {name}")
+    outside = initial[(initial < bounds[0]) | (initial > bounds[1])]
+    if outside.size:
+        raise InputError(
+            f"{where}: {name} holds {outside.ravel()[0]:g}, which lies outside of its bounds "
+            f"[{bounds[0]:g}, {bounds[1]:g}]"
+        )
+    truth = None if entry.true is None else read_values(entry.true, held, f"{where}: 'true' of '{key}'")
+    mapping = find_reparameterization(entry.reparameterization, key, bounds)
+    # A value that the scene would refuse is refused now, not in the first step
+    assign_parameter(parameters, key, initial)
+    return Variable(key, held.shape, bounds, entry.learning_rate, mapping, initial, truth)
+
+
+def read_values(source: Initial, held: np.ndarray, what: str) -> np.ndarray:
+    """Numbers from a job: a number, a list, ``current``, ``uniform`` (its mean everywhere), an image or .npy file.
+
+    Args:
+        held: What the scene holds now; its shape is the result's.
+        what: Name for error sentences.
+    """
+    if isinstance(source, str) and source == "current":
+        return held.astype(np.float64)
+    if isinstance(source, str) and source == "uniform":
+        return np.full(held.shape, held.mean(axis=tuple(range(held.ndim - 1))) if held.ndim == 3 else held.mean())
+    values = _read_file(Path(source), held, what) if isinstance(source, str) else np.asarray(source, np.float64)
+    if not np.isfinite(values).all():
+        raise InputError(f"{what} must be finite, got {values[~np.isfinite(values)].ravel()[0]}")
+    is_buffer = held.ndim == 1 and held.size > LARGE
+    if values.size == 1 and not is_buffer:
+        return np.full(held.shape, values.ravel()[0])
+    if held.ndim == 3 and values.shape == (held.shape[-1],):
+        return np.broadcast_to(values, held.shape).copy()
+    if values.size != held.size:
+        wanted = " × ".join(map(str, held.shape)) or "1 number"
+        raise InputError(f"{what} holds {values.size} numbers, but the parameter has shape {wanted}")
+    return values.reshape(held.shape)
+
+
+def _read_file(path: Path, held: np.ndarray, what: str) -> np.ndarray:
+    """An array from an image or .npy file; environment maps get the repeated columns that Mitsuba keeps beside them."""
+    if not path.is_file():
+        raise InputError(f"{what}: the file '{path}' does not exist")
+    if path.suffix == ".npy":
+        return np.load(path, allow_pickle=False).astype(np.float64)
+    bitmap = mi.Bitmap(str(path))
+    linear = bitmap.convert(mi.Bitmap.PixelFormat.RGB, mi.Struct.Type.Float32, srgb_gamma=False)
+    values = np.array(linear, dtype=np.float64)
+    if held.ndim == 3 and held.shape[-1] == 1:
+        values = values.mean(axis=-1, keepdims=True)
+    if held.ndim == 3 and held.shape[:2] == (values.shape[0], values.shape[1] + 2):
+        values = np.concatenate([values[:, -1:], values, values[:, :1]], axis=1)
+    return values

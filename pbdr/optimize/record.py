@@ -1,0 +1,190 @@
+"""A run's folder: who works in it, what has been computed, and how to go on."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import IO
+
+import mitsuba as mi
+import numpy as np
+import tomlkit
+
+from ..errors import InputError
+from .job import Job
+
+
+def job_text(job: Job) -> str:
+    """A checked job as TOML, with absolute paths."""
+    return tomlkit.dumps(job.model_dump(exclude_none=True))
+
+
+def fingerprint(job: Job) -> str:
+    """What makes two jobs the same run: all but the number of steps and what is written."""
+    data = job.model_dump(exclude={"steps", "output", "description"})
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+class Record:
+    """An open run folder; closing it lets others use it.
+
+    Example:
+        >>> record = Record(Path("runs/box"), job, resume=False)
+        >>> record.save(meta={"step": 3}, arrays={"value/x": np.zeros(3)})
+    """
+
+    def __init__(self, folder: Path, job: Job, *, resume: bool = False, overwrite: bool = False):
+        self.folder = folder
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"'{folder}' is a file; a run needs a folder")
+        has_run = (folder / "job.toml").exists()
+        if folder.is_dir() and any(folder.iterdir()) and not has_run:
+            raise InputError(f"the folder '{folder}' holds other files; give a new one with --out")
+        if resume and not has_run:
+            raise InputError(f"there is no run in '{folder}' to resume")
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(folder)
+        if has_run:
+            self._check_existing(job, resume=resume, overwrite=overwrite)
+        for name in ("images", "checkpoints"):
+            (folder / name).mkdir(exist_ok=True)
+        write_text(folder / "job.toml", job_text(job))
+        write_text(folder / "environment.json", json.dumps(_environment(job), indent=2))
+
+    def _check_existing(self, job: Job, *, resume: bool, overwrite: bool) -> None:
+        state = "finished" if (self.folder / "result.json").exists() else "unfinished"
+        if resume:
+            previous = json.loads((self.folder / "environment.json").read_text())
+            if previous["job"] != fingerprint(job):
+                raise InputError(f"'{self.folder}' holds a run of another job, or this job has changed since")
+            return
+        if not overwrite:
+            self.close()
+            raise InputError(
+                f"'{self.folder}' already holds a run ({state}): go on with --resume, replace it with --overwrite, or "
+                "give another folder with --out"
+            )
+        for pattern in ("images/*.exr", "images/*.png", "checkpoints/*", "history.jsonl", "result.json", "report.png"):
+            for file in self.folder.glob(pattern):
+                file.unlink()
+
+    # ------------------------------------------------------------ checkpoints
+
+    def save(self, meta: dict, arrays: dict[str, np.ndarray]) -> None:
+        """Write a checkpoint so that a reader sees the old one or the new one, never a part.
+
+        Args:
+            meta: JSON data.
+            arrays: By name; ``value/<key>`` holds a parameter, ``latent/…`` and ``state/…`` the optimizer's own.
+        """
+        file = self.folder / "checkpoints" / "latest.npz"
+        temporary = file.with_suffix(".partial")
+        with temporary.open("wb") as stream:
+            np.savez(stream, meta=np.array(json.dumps(meta)), **arrays)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, file)
+        write_text(file.with_suffix(".json"), json.dumps(meta, indent=2))
+
+    def load(self) -> tuple[dict, dict[str, np.ndarray]] | None:
+        """The newest checkpoint, or None."""
+        file = self.folder / "checkpoints" / "latest.npz"
+        return read_checkpoint(file) if file.exists() else None
+
+    # ---------------------------------------------------------------- history
+
+    def keep_history(self, steps: int) -> None:
+        """Drop history lines of steps that a checkpoint does not know."""
+        file = self.folder / "history.jsonl"
+        lines = file.read_text().splitlines() if file.exists() else []
+        known = [line for line in lines if line.endswith("}") and json.loads(line)["step"] < steps]
+        write_text(file, "".join(line + "\n" for line in known))
+
+    def append(self, line: dict) -> None:
+        """Add a step to the history."""
+        with (self.folder / "history.jsonl").open("a") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+    def write_image(self, name: str, image: mi.TensorXf) -> None:
+        """Write an image as EXR and as PNG."""
+        bitmap = mi.Bitmap(mi.TensorXf(image))
+        bitmap.write(str(self.folder / "images" / f"{name}.exr"))
+        mi.util.write_bitmap(str(self.folder / "images" / f"{name}.png"), bitmap, write_async=False)
+
+    def close(self) -> None:
+        """Release the folder."""
+        self._lock.close()
+
+
+def _lock(folder: Path) -> IO:
+    """Hold a folder until the process ends, however it ends."""
+    stream = (folder / ".lock").open("a+")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        stream.seek(0)
+        owner = stream.read().strip() or "unknown"
+        raise InputError(f"the run folder '{folder}' is in use by process {owner}") from None
+    stream.truncate(0)
+    stream.write(str(os.getpid()))
+    stream.flush()
+    return stream
+
+
+def _environment(job: Job) -> dict:
+    packages = ("pbdr", "mitsuba", "drjit", "numpy", "karellen-llvm-core")
+    versions = {}
+    for name in packages:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return {
+        "variant": mi.variant(),
+        "seed": job.seed,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "versions": versions,
+        "job": fingerprint(job),
+    }
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a file so that a reader sees the old or the new content, never a part."""
+    temporary = file.with_name(file.name + ".partial")
+    with temporary.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, file)
+
+
+def read_checkpoint(file: Path) -> tuple[dict, dict[str, np.ndarray]]:
+    """Meta data and arrays of a checkpoint."""
+    with np.load(file, allow_pickle=False) as content:
+        arrays = {name: content[name] for name in content.files if name != "meta"}
+        return json.loads(str(content["meta"])), arrays
+
+
+def load_values(run: Path) -> tuple[Path, dict[str, str], list[str], dict[str, np.ndarray]]:
+    """What is needed to write a run's scene again.
+
+    Returns:
+        The scene file, overrides for it, keys of textures to hold in full precision, and parameter values by key.
+    """
+    from .job import load_job
+
+    if not (run / "job.toml").is_file():
+        raise InputError(f"'{run}' is no run folder: it has no job.toml")
+    file = run / "checkpoints" / "latest.npz"
+    if not file.is_file():
+        raise InputError(f"the run in '{run}' has no checkpoint yet")
+    job = load_job(run / "job.toml")
+    arrays = read_checkpoint(file)[1]
+    values = {name.removeprefix("value/"): a for name, a in arrays.items() if name.startswith("value/")}
+    return Path(job.scene), {}, list(values), values
