@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -60,7 +61,8 @@ def parse_integrator(spec: str) -> dict[str, object]:
     """
     name, _, rest = spec.partition(":")
     description: dict[str, object] = {"type": name.strip()}
-    for part in rest.split(",") if rest.strip() else []:
+    # Only a comma before the next property separates; a value such as "p:position,n:sh_normal" keeps its own
+    for part in re.split(r",(?=\s*\w+\s*=)", rest) if rest.strip() else []:
         key, equals, value = part.partition("=")
         if not equals or not key.strip():
             raise InputError(f"the integrator '{spec}' must read name:property=value,…; '{part}' is not property=value")

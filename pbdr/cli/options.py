@@ -55,13 +55,17 @@ def use_variant(name: str | None) -> str:
 
 
 def _log_to_stderr() -> None:
-    """Send Mitsuba's warnings to stderr, one plain line each; by default they would mix with a command's output."""
+    """Send Mitsuba's warnings to stderr, each once and plain; by default they would mix with a command's output."""
     import mitsuba as mi
+
+    said = set()
 
     class PlainLines(mi.Appender):
         def append(self, level: mi.LogLevel, text: str) -> None:
-            plain = re.sub(r"\x1b\[\d*m", "", text).strip()
-            print("warning: " + re.sub(r"^[\d-]+ [\d:]+ [A-Z]+\s+", "", plain), file=sys.stderr)
+            plain = re.sub(r"^[\d-]+ [\d:]+ [A-Z]+\s+", "", re.sub(r"\x1b\[\d*m", "", text).strip())
+            if plain not in said:
+                said.add(plain)
+                print(f"warning: {plain}", file=sys.stderr)
 
         def log_progress(self, *progress: object) -> None:
             pass

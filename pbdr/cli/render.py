@@ -38,7 +38,9 @@ def render(
     sensor: Annotated[str, typer.Option(help="Position or id of the sensor.")] = "0",
     integrator: Annotated[
         str | None,
-        typer.Option(metavar="NAME[:PROPERTY=VALUE,…]", help="e.g. pbdr:max_depth=8; default: the scene's own."),
+        typer.Option(
+            metavar="NAME[:PROPERTY=VALUE,…]", help="e.g. pbdr:max_depth=8; default: the scene's own, else pbdr."
+        ),
     ] = None,
     assignments: SetOption = None,
     define: DefineOption = None,
@@ -59,7 +61,10 @@ def render(
 
     loaded = load_scene(scene, overrides, float_textures=[key for key in values if key.endswith(".data")])
     camera = select_sensor(loaded, sensor)
-    chosen = make_integrator(integrator) if integrator else loaded.integrator()
+    own = loaded.integrator() if integrator is None else None
+    chosen = own or make_integrator(integrator or "pbdr")
+    if output.suffix.lower() == ".png" and len(chosen.aov_names()) > 4:
+        raise InputError(f"a .png cannot hold the {len(chosen.aov_names())} channels of this integrator; allowed: .exr")
     if chosen.class_name() not in _UNLIT:
         require_emitters(loaded)
     assign(loaded, values)
@@ -148,6 +153,4 @@ def save_image(image: np.ndarray, output: Path) -> None:
 
     if (bad := np.count_nonzero(~np.isfinite(image).all(axis=-1))) > 0:
         print(f"warning: {bad} pixels are not finite", file=sys.stderr)
-    if output.suffix.lower() == ".png" and image.shape[-1] > 4:
-        raise InputError(f"a .png cannot hold the {image.shape[-1]} channels of this image; allowed: .exr")
     mi.util.write_bitmap(str(output), mi.TensorXf(image), write_async=False)

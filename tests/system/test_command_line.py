@@ -52,6 +52,7 @@ def test_warnings_of_mitsuba_go_to_stderr(pbdr_command):
     outcome = pbdr_command("params", "cornell_box", "--json", "--variant", "llvm_ad_mono")
     assert json.loads(outcome.stdout)
     assert outcome.stderr.startswith("warning: [HDRFilm] Monochrome mode")
+    assert outcome.stderr.count("\n") == 1, "said once, although there are three films"
 
 
 def test_render_exr(pbdr_command, tmp_path: Path):
@@ -91,6 +92,20 @@ def test_render_takes_numbers_from_files(pbdr_command, tmp_path: Path):
     key = "wall_left.brdf_0.reflectance.value"
     arguments = ["-D", "size=16", "--spp", 1, "--set", f"{key}={tmp_path / 'colour.npy'}"]
     assert pbdr_command("render", "cornell_box", "-o", tmp_path / "a.exr", *arguments).code == 0
+
+
+def test_a_scene_without_integrator_is_rendered_with_pbdr(pbdr_command, tmp_path: Path):
+    scene = tmp_path / "scene.xml"
+    scene.write_text('<scene version="3.0.0"><sensor type="perspective"/><emitter type="constant"/></scene>', "utf-8")
+    outcome = pbdr_command("render", scene, "-o", tmp_path / "a.exr", "--spp", 1)
+    assert outcome.code == 0, outcome.stderr
+
+
+def test_too_many_channels_for_a_png(pbdr_command, tmp_path: Path):
+    arguments = ("render", "cornell_box", "-o", tmp_path / "a.png", "--integrator", "aov:aovs=p:position,n:sh_normal")
+    outcome = pbdr_command(*arguments)
+    assert outcome.code == 2
+    assert "a .png cannot hold the 6 channels" in outcome.stderr
 
 
 def test_many_samples_are_split_and_averaged(monkeypatch, tmp_path: Path):

@@ -20,7 +20,7 @@ def test_text_becomes_a_dictionary():
     expected = {"type": "pbdr", "max_depth": 8, "boundary": "none", "hide_emitters": True, "memory_budget": 0.5}
     assert parse_integrator(spec) == expected
     assert parse_integrator("prb") == {"type": "prb"}
-    assert parse_integrator("aov:aovs=dd:depth") == {"type": "aov", "aovs": "dd:depth"}
+    assert parse_integrator("aov:aovs=d:depth,n:sh_normal") == {"type": "aov", "aovs": "d:depth,n:sh_normal"}
 
 
 @pytest.mark.parametrize("name", ["pbdr", "path_taped", "path", "prb", "direct"])
