@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -110,30 +111,56 @@ def require_emitters(scene: mi.Scene) -> None:
         raise InputError("the scene has no emitters, so every image and gradient would be zero")
 
 
-def _load(path: Path, overrides: Mapping[str, str], promoted: frozenset[int]) -> tuple[mi.Scene, mi.parser.ParserState]:
-    """Parse, name and instantiate the file, with some of its bitmap nodes stored in full precision."""
+def parse_scene(
+    path: Path, overrides: Mapping[str, str] | None = None
+) -> tuple[mi.parser.ParserConfig, mi.parser.ParserState]:
+    """The objects of a scene file and their properties, named as in :func:`load_scene` but not instantiated.
+
+    Args:
+        path: An XML file.
+        overrides: Values for the ``<default>`` parameters of the file.
+
+    Example:
+        >>> config, state = parse_scene(locate_scene("cornell_box"))
+        >>> state.nodes[1].props.plugin_name()
+        'path'
+    """
     config = mi.parser.ParserConfig(mi.variant())
     config.merge_equivalent = config.merge_meshes = False
+    with _files_beside(path):
+        state = mi.parser.parse_file(config, str(path), **(overrides or {}))
+        mi.parser.transform_all(config, state)
+    if state.root.type != mi.ObjectType.Scene:
+        raise InputError(f"{path}: the file describes a '{state.root.props.plugin_name()}', not a scene")
+    _name_nodes(state)
+    _hide_shared_textures(state)
+    return config, state
+
+
+@contextmanager
+def _files_beside(path: Path) -> Iterator[None]:
+    """Let Mitsuba find files relative to a scene file, and explain its errors about that file."""
     resolver = mi.file_resolver()
     local = mi.FileResolver(resolver)
     local.prepend(str(path.parent))
     mi.set_file_resolver(local)
     try:
-        state = mi.parser.parse_file(config, str(path), **overrides)
-        mi.parser.transform_all(config, state)
-        if state.root.type != mi.ObjectType.Scene:
-            raise InputError(f"{path}: the file describes a '{state.root.props.plugin_name()}', not a scene")
-        _name_nodes(state)
-        _hide_shared_textures(state)
-        for index in promoted:
-            state.nodes[index].props["format"] = "variant"
-        # Instantiation replaces references by objects, so it works on a copy
-        return mi.parser.instantiate(config, mi.parser.ParserState(state)), state
+        yield
     except RuntimeError as error:
         known = {*plugin_names(Path(mi.__file__).parent), *integrator_names()}
         raise InputError(explain(str(error), str(path), known)) from error
     finally:
         mi.set_file_resolver(resolver)
+
+
+def _load(path: Path, overrides: Mapping[str, str], promoted: frozenset[int]) -> tuple[mi.Scene, mi.parser.ParserState]:
+    """Parse, name and instantiate the file, with some of its bitmap nodes stored in full precision."""
+    config, state = parse_scene(path, overrides)
+    for index in promoted:
+        state.nodes[index].props["format"] = "variant"
+    with _files_beside(path):
+        # Instantiation replaces references by objects, so it works on a copy
+        return mi.parser.instantiate(config, mi.parser.ParserState(state)), state
 
 
 def _name_nodes(state: mi.parser.ParserState) -> None:
