@@ -27,7 +27,14 @@ from ._cells import (
 )
 from .options import VariantOption, use_variant
 
-_DEFAULT_ESTIMATORS = ("pbdr", "path_taped", "prb", "prb_projective", "direct_projective")
+_DEFAULT_ESTIMATORS = (
+    "pbdr:boundary=silhouettes",
+    "pbdr",
+    "path_taped",
+    "prb",
+    "prb_projective",
+    "direct_projective",
+)
 
 
 def register(app: typer.Typer) -> None:
