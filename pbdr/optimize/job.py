@@ -72,6 +72,7 @@ class Job(_Section):
     spp_evaluation: int = pydantic.Field(default=256, ge=1)
     seed: int = pydantic.Field(default=0, ge=0)
     steps: int = pydantic.Field(default=100, ge=1)
+    learning_rate_final: float = pydantic.Field(default=0.1, gt=0, le=1)
     loss: str = "relative_l2"
     optimizer: OptimizerEntry = OptimizerEntry()
     views: list[View] = pydantic.Field(min_length=1)

@@ -139,7 +139,7 @@ class _Run:
         return result
 
     def _take_step(self) -> None:
-        began = time.perf_counter()
+        began, problem = time.perf_counter(), self.problem
         loss, flaw = self._differentiate()
         if flaw:
             self.failures += 1
@@ -150,10 +150,11 @@ class _Run:
                 )
         else:
             self.failures = 0
+            optimizers.set_learning_rates(self.optimizer, problem.variables, self._decay())
             self.optimizer.step()
-            for variable in self.problem.variables:
+            for variable in problem.variables:
                 self.optimizer[variable.key] = variable.project(self.optimizer[variable.key])
-        self._note(Step(self.step, self.problem.job.steps, loss, time.perf_counter() - began, flaw))
+        self._note(Step(self.step, problem.job.steps, loss, time.perf_counter() - began, flaw))
         self.step += 1
 
     def _differentiate(self) -> tuple[float, str]:
@@ -181,6 +182,11 @@ class _Run:
         # One look at numbers for the whole step
         table = np.array(dr.concat([mi.Float(x) for x in checks])).reshape(len(problem.views), -1)
         return float(table[:, 0].sum()), self._flaw(table)
+
+    def _decay(self) -> float:
+        """Factor of all learning rates: from 1 exponentially to the job's last one, which averages the noise out."""
+        job = self.problem.job
+        return job.learning_rate_final ** (self.step / max(1, job.steps - 1))
 
     def _flaw(self, table: np.ndarray) -> str:
         """The first view and parameter whose numbers are not finite."""

@@ -35,8 +35,13 @@ def make(entry: OptimizerEntry, variables: Sequence[Variable]) -> drjit.opt.Opti
         raise InputError(f"optimizer '{entry.type}': {error}") from None
     for variable in variables:
         optimizer[variable.key] = variable.latent(variable.initial)
-    optimizer.set_learning_rate({v.key: v.learning_rate for v in variables})
+    set_learning_rates(optimizer, variables, 1.0)
     return optimizer
+
+
+def set_learning_rates(optimizer: drjit.opt.Optimizer, variables: Sequence[Variable], factor: float) -> None:
+    """Give every variable its own learning rate, times a common factor."""
+    optimizer.set_learning_rate({v.key: v.learning_rate * factor for v in variables})
 
 
 def state_arrays(optimizer: drjit.opt.Optimizer) -> dict[str, np.ndarray]:
