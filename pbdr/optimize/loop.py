@@ -184,9 +184,13 @@ class _Run:
         return float(table[:, 0].sum()), self._flaw(table)
 
     def _decay(self) -> float:
-        """Factor of all learning rates: from 1 exponentially to the job's last one, which averages the noise out."""
+        """Factor of all learning rates: 1, then in the last third exponentially to the job's last one.
+
+        Small steps at the end average the noise of the gradients out.
+        """
         job = self.problem.job
-        return job.learning_rate_final ** (self.step / max(1, job.steps - 1))
+        third = job.steps / 3
+        return job.learning_rate_final ** max(0.0, (self.step - 2 * third) / third)
 
     def _flaw(self, table: np.ndarray) -> str:
         """The first view and parameter whose numbers are not finite."""
