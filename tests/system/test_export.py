@@ -70,7 +70,7 @@ def test_plain_mitsuba_renders_the_same_image(name: str, tmp_path: Path, fresh_p
     expected = np.array(mi.render(scene, integrator=integrator, seed=3))
     before = np.array(mi.render(load_scene(name, {"size": "32", "spp": "16"}), integrator=integrator, seed=3))
     assert np.abs(expected - before).mean() > 1e-2 * before.mean()
-    library = os.environ.get("DRJIT_LIBLLVM_PATH") or str(pbdr.llvm_choice.library)
+    library = os.environ.get("DRJIT_LIBLLVM_PATH") or str(pbdr.llvm_choice.library.path)
     moved = tmp_path / "elsewhere"
     file.parent.rename(moved)
     done = fresh_python(_PLAIN_RENDER, str(moved / file.name), str(tmp_path / "image.npy"), DRJIT_LIBLLVM_PATH=library)
