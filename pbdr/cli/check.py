@@ -66,7 +66,7 @@ def check(
 
     Exit code: 0 all consistent, 1 a biased or failed gradient, 4 inconclusive or unsupported. Without --param, the
     parameters of the job (or of the bundled scene's job) are checked with the job's integrator, large arrays along
-    fixed random signs.
+    fixed random signs. Seeds are added, within the budget, where those asked for are inconclusive.
     """
     use_variant(variant)
     from ..compare.cache import Precision
@@ -86,7 +86,7 @@ def check(
     study = Study(
         cases=tuple(cases),
         estimators=estimators,
-        effort=Effort(seeds=seeds, spp=spp, budget=budget),
+        effort=Effort(seeds=seeds, spp=spp, budget=budget, most_seeds=32 * seeds),
         precision=Precision(budget=budget, spp=256),
         imports=tuple(imports or ()),
         isolate=isolate,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import re
 import time
 import warnings
@@ -46,12 +47,14 @@ class Effort:
         spp: Samples per pixel of each.
         budget: Seconds after which no further seed is begun, once there are four.
         seed: Every gradient derives its own from it.
+        most_seeds: Up to how many seeds are added where ``seeds`` of them are inconclusive and the budget allows it.
     """
 
     seeds: int = 16
     spp: int = 64
     budget: float = 60.0
     seed: int = 0
+    most_seeds: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Row:
         estimator: Name and properties of the integrator.
         word: Verdict; see ``Verdict`` for the definitions.
         reason: The sentence that explains it.
+        seeds_needed: How many would settle an inconclusive case.
         seeds: Independent gradients that were measured.
         spp: Samples per pixel of each.
         value, error: Mean of the scalar and its standard error.
@@ -108,6 +112,7 @@ class Row:
     cost: float | None = None
     memory: float | None = None
     efficiency: float | None = None
+    seeds_needed: int | None = None
     messages: tuple[str, ...] = ()
 
     @classmethod
@@ -118,14 +123,47 @@ class Row:
 
 @dataclasses.dataclass
 class _Trials:
-    """Samples collected so far, one entry per seed."""
+    """Samples collected so far, one entry per seed, and how to collect more."""
 
+    modes: dict[str, Callable]
+    start: float
     primals: list[np.ndarray] = dataclasses.field(default_factory=list)
     reverse: list[float] = dataclasses.field(default_factory=list)
     forward: list[np.ndarray] = dataclasses.field(default_factory=list)
     primal_seconds: list[float] = dataclasses.field(default_factory=list)
     seconds: list[float] = dataclasses.field(default_factory=list)
     errors: dict[str, Exception] = dataclasses.field(default_factory=dict)
+    memory: float | None = None
+
+    def collect(self, seeds: int, effort: Effort) -> None:
+        """Interleave primal, reverse and forward until there are so many seeds or the time is used up."""
+        if "primal" in self.errors:
+            return
+        # Without a mode that works, a few images still tell whether the integrator renders the same
+        for i in range(len(self.primals), seeds if len(self.modes) > 1 else _LEAST_SEEDS):
+            if i >= _LEAST_SEEDS and time.perf_counter() - self.start > effort.budget:
+                return
+            try:
+                self._add(i, derive_seed(effort.seed, "gradient", i))
+            except Exception as error:  # an estimator may raise anything; what breaks for one seed is broken
+                self.errors = {"reverse": error, "forward": error}
+                return
+
+    def _add(self, i: int, seed: int) -> None:
+        """One image, and one gradient in each mode that exists."""
+        image, seconds = self.modes["primal"](derive_seed(seed, "primal"))
+        self.primals.append(image)
+        self.primal_seconds.append(seconds)
+        if "reverse" in self.modes:
+            value, seconds = self.modes["reverse"](seed)
+            self.reverse.append(value)
+            self.seconds.append(seconds)
+        if "forward" in self.modes and (i > 0 or "reverse" not in self.modes):
+            image, seconds = self.modes["forward"](seed)
+            # The very first image is there from the warm-up
+            self.forward[i:] = [image]
+            if "reverse" not in self.modes:
+                self.seconds.append(seconds)
 
 
 def measure(
@@ -155,69 +193,50 @@ def measure(
     adjoint = telling_adjoint(reference)
     with _recorded_warnings() as messages:
         curve = case.direction.bind(scene)
-        trials, memory = _run(case, scene, curve, integrator, adjoint, effort)
+        trials = _warm_up(_modes(case, scene, curve, integrator, adjoint, effort), effort.seed)
+        trials.collect(effort.seeds, effort)
+        row = _judged(case.name, estimator, trials, reference, adjoint, criteria)
+        if row.seeds_needed and effort.most_seeds > effort.seeds:
+            trials.collect(min(math.ceil(1.2 * row.seeds_needed), effort.most_seeds), effort)
+            row = _judged(case.name, estimator, trials, reference, adjoint, criteria)
     notes = [*dict.fromkeys(messages)]
-    notes += [f"no {mode} mode: {_sentence(error)}" for mode, error in trials.errors.items()]
-    row = _judged(case.name, estimator, trials, reference, adjoint, criteria)
-    row = dataclasses.replace(row, spp=effort.spp, memory=memory, messages=tuple(notes))
+    notes += [f"no {mode} mode: {_sentence(error)}" for mode, error in trials.errors.items() if mode != "primal"]
+    row = dataclasses.replace(row, spp=effort.spp, memory=trials.memory, messages=tuple(notes))
     return row, (np.mean(trials.forward, axis=0) if trials.forward else None)
 
 
-def _run(
+def _modes(
     case: Case, scene: mi.Scene, curve: Curve, integrator: mi.Integrator, adjoint: np.ndarray, effort: Effort
-) -> tuple[_Trials, float | None]:
-    """Warm up, measure memory, then interleave primal, reverse and forward until the seeds or the time are used up."""
-    trials = _Trials()
+) -> dict[str, Callable]:
+    """What can be run with a seed; each returns a result and the seconds that it took."""
     settings = {"sensor": case.sensor, "spp": effort.spp}
-    modes: dict[str, Callable] = {
+    return {
+        "primal": lambda seed: timed_primal(scene, integrator, seed=seed, **settings),
         "reverse": lambda seed: timed_reverse(scene, curve, integrator, adjoint, seed=seed, **settings),
         "forward": lambda seed: timed_forward(scene, curve, integrator, seed=seed, **settings),
     }
-    start, memory = time.perf_counter(), None
-    # Warm-up compiles the kernels and finds out which modes exist
+
+
+def _warm_up(modes: dict[str, Callable], seed: int) -> _Trials:
+    """Compile the kernels, measure memory, and find out which modes exist."""
+    trials = _Trials(modes, time.perf_counter())
     try:
-        timed_primal(scene, integrator, seed=0, **settings)
+        modes["primal"](0)
     except Exception as error:  # an estimator may raise anything; it becomes a row of the table
-        trials.errors = {"reverse": error, "forward": error}
-        return trials, None
+        trials.errors = dict.fromkeys(modes, error)
+        return trials
     try:
-        memory = _peak_memory(lambda: modes["reverse"](0))
+        trials.memory = _peak_memory(lambda: modes["reverse"](0))
     except Exception as error:  # as above
         trials.errors["reverse"] = error
         del modes["reverse"]
     # The first forward image is kept: its seconds only count where there is no reverse mode
     try:
-        trials.forward.append(modes["forward"](derive_seed(effort.seed, "gradient", 0))[0])
+        trials.forward.append(modes["forward"](derive_seed(seed, "gradient", 0))[0])
     except Exception as error:  # as above
         trials.errors["forward"] = error
         del modes["forward"]
-    # Without a mode that works, a few images still tell whether the integrator renders the same
-    for i in range(effort.seeds if modes else _LEAST_SEEDS):
-        if i >= _LEAST_SEEDS and time.perf_counter() - start > effort.budget:
-            break
-        image, seconds = timed_primal(scene, integrator, seed=derive_seed(effort.seed, "primal", i), **settings)
-        trials.primals.append(image)
-        trials.primal_seconds.append(seconds)
-        try:
-            _run_seed(trials, modes, i, derive_seed(effort.seed, "gradient", i))
-        except Exception as error:  # as above; what breaks for one seed is broken
-            trials.errors = {"reverse": error, "forward": error}
-            break
-    return trials, memory
-
-
-def _run_seed(trials: _Trials, modes: dict[str, Callable], i: int, seed: int) -> None:
-    """One gradient in each mode that exists."""
-    if "reverse" in modes:
-        value, seconds = modes["reverse"](seed)
-        trials.reverse.append(value)
-        trials.seconds.append(seconds)
-    if "forward" in modes and (i > 0 or "reverse" not in modes):
-        image, seconds = modes["forward"](seed)
-        # The very first image is there from the warm-up
-        trials.forward[i:] = [image]
-        if "reverse" not in modes:
-            trials.seconds.append(seconds)
+    return trials
 
 
 def _judged(
@@ -238,7 +257,8 @@ def _judged(
         image = compare_blocks(np.stack(trials.forward), reference.samples, correction, criteria=criteria)
     is_zero = not np.any(samples) and not any(np.any(picture) for picture in trials.forward)
     verdict = judge(bias, image, seeds=len(samples), criteria=criteria, is_zero=is_zero, is_exact=truth.error == 0)
-    row = _filled(Row(case, estimator, verdict.word, verdict.reason), bias, image)
+    row = Row(case, estimator, verdict.word, verdict.reason, seeds_needed=verdict.seeds_needed)
+    row = _filled(row, bias, image)
     estimate = mean_with_error(samples)
     deviation = float(samples.std(ddof=1)) / scale if scale > 0 else None
     ratios = np.array(trials.seconds) / np.array(trials.primal_seconds)

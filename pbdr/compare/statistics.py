@@ -55,6 +55,7 @@ class Bias:
     Attributes:
         difference: Estimate minus reference.
         error: Standard error of the difference, reference's included.
+        reference_error: The reference's share of it.
         freedom: Its degrees of freedom (Welch-Satterthwaite).
         allowance: Difference that is forgiven: truncation of the reference plus the negligible bias.
         scale: Size of the true value, with its sign, by which relative numbers are divided; 0 where the truth is zero.
@@ -65,6 +66,7 @@ class Bias:
 
     difference: float
     error: float
+    reference_error: float
     freedom: float
     allowance: float
     scale: float
@@ -181,6 +183,7 @@ def bias_of(estimate: Estimate, reference: Estimate, *, scale: float, criteria: 
     return Bias(
         difference=difference,
         error=error,
+        reference_error=reference.error,
         freedom=freedom,
         allowance=allowance,
         scale=math.copysign(scale, reference.value) if scale else 0.0,
@@ -308,12 +311,23 @@ def judge(
     if detectable is None:
         return _judge_without_scale(scalar, image, is_exact=is_exact)
     if detectable > criteria.tolerance:
-        allowance = scalar.allowance / abs(scalar.scale)
-        if allowance >= criteria.tolerance:
-            return Verdict("inconclusive", f"the reference's truncation is {allowance:.1%}: take a smaller step")
-        needed = math.ceil(seeds * ((detectable - allowance) / (criteria.tolerance - allowance)) ** 2)
-        return Verdict("inconclusive", f"a bias of {detectable:.1%} could hide; needs {needed} seeds", needed)
+        return _inconclusive(scalar, seeds=seeds, criteria=criteria)
     return Verdict("consistent", f"a bias above {detectable:.1%} would have been seen")
+
+
+def _inconclusive(scalar: Bias, *, seeds: int, criteria: Criteria) -> Verdict:
+    """What it would take to see a bias of the size of the tolerance."""
+    room = criteria.tolerance * abs(scalar.scale) - scalar.allowance
+    if room <= 0:
+        share = scalar.allowance / abs(scalar.scale)
+        return Verdict("inconclusive", f"the reference's truncation is {share:.1%}: take a smaller step")
+    # The noise that may remain, of which the reference takes its share
+    target = (room * scalar.error / (scalar.detectable - scalar.allowance)) ** 2 - scalar.reference_error**2
+    hidden = f"a bias of {scalar.relative_detectable:.1%} could hide"
+    if target <= 0:
+        return Verdict("inconclusive", f"{hidden}: the reference needs more samples or a larger budget")
+    needed = max(seeds + 1, math.ceil(seeds * (scalar.error**2 - scalar.reference_error**2) / target))
+    return Verdict("inconclusive", f"{hidden}; needs {needed} seeds", needed)
 
 
 def _judge_without_scale(scalar: Bias | None, image: BlockTest | None, *, is_exact: bool) -> Verdict:
