@@ -1,0 +1,134 @@
+"""Gradients of moving geometry, cameras and lights with silhouette sampling, against central differences."""
+
+from __future__ import annotations
+
+import mitsuba as mi
+import numpy as np
+import pytest
+
+from pbdr.compare.estimators import forward_gradient, reverse_gradient, smooth_adjoint
+from pbdr.compare.perturbations import Perturbation
+from pbdr.compare.references import central_differences
+from pbdr.compare.statistics import assert_unbiased
+from pbdr.errors import InputError
+
+
+def stage(light: dict, *, rfilter: str = "gaussian", sample_border: bool = False) -> mi.Scene:
+    """A box with split vertices that floats over a floor."""
+    transform = mi.ScalarTransform4f()
+    return mi.load_dict(
+        {
+            "type": "scene",
+            "camera": {
+                "type": "perspective",
+                "fov": 40,
+                "to_world": transform.look_at(origin=[0.5, -4, 2.5], target=[0, 0, 0.3], up=[0, 0, 1]),
+                "film": {
+                    "type": "hdrfilm",
+                    "width": 24,
+                    "height": 24,
+                    "pixel_format": "rgb",
+                    "sample_border": sample_border,
+                    "rfilter": {"type": rfilter},
+                },
+                "sampler": {"type": "independent"},
+            },
+            "floor": {"type": "rectangle", "to_world": transform.scale(3)},
+            "box": {
+                "type": "cube",
+                "to_world": transform.translate([0, 0, 0.9]).rotate([0, 0, 1], 25).scale(0.4),
+                "bsdf": {"type": "diffuse", "reflectance": {"type": "rgb", "value": [0.3, 0.6, 0.3]}},
+            },
+            "lamp": light,
+        },
+        optimize=False,
+    )
+
+
+def area() -> dict:
+    to_world = mi.ScalarTransform4f().translate([0.6, -0.4, 2.8]).rotate([1, 0, 0], 180).scale(0.5)
+    return {"type": "rectangle", "to_world": to_world, "emitter": {"type": "area", "radiance": 6.0}}
+
+
+def point() -> dict:
+    return {"type": "point", "position": [0.6, -0.4, 2.8], "intensity": 6.0}
+
+
+def sky() -> dict:
+    return {"type": "constant"}
+
+
+P = Perturbation
+CASES = {
+    "occluder, area light": (lambda: stage(area()), P.translate("box.vertex_positions", (1, 0.2, 0.1))),
+    "occluder, point light": (lambda: stage(point()), P.translate("box.vertex_positions", (1, 0.2, 0.1))),
+    "occluder, sky": (lambda: stage(sky()), P.translate("box.vertex_positions", (0, 0, 1))),
+    "rotation": (lambda: stage(area()), P.rotate("box.vertex_positions", (0.3, 0.2, 1))),
+    "receiver, point light": (lambda: stage(point()), P.translate("floor.to_world", (0.3, 0.1, 1))),
+    "receiver slides": (lambda: stage(area()), P.translate("floor.to_world", (1, 0.3, 0))),
+    "moving area light": (lambda: stage(area()), P.translate("lamp.to_world", (1, 0.5, 0.2))),
+    "camera": (lambda: stage(area()), P.translate("camera.to_world", (1, 0, 0.3))),
+    "field of view": (lambda: stage(area()), P.uniform("camera.x_fov")),
+    "box filter": (lambda: stage(area(), rfilter="box"), P.translate("box.vertex_positions", (1, 0.2, 0.1))),
+    "sampled border": (lambda: stage(area(), sample_border=True), P.translate("camera.to_world", (1, 0, 0.3))),
+}
+FAST = ("occluder, area light", "receiver, point light", "camera")
+
+
+def integrator(boundary: str = "silhouettes", max_depth: int = 3) -> mi.Integrator:
+    return mi.load_dict({"type": "pbdr", "boundary": boundary, "max_depth": max_depth})
+
+
+def marked(names) -> list:
+    return [pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", marked(CASES))
+def test_mean_equals_central_differences(name):
+    build, direction = CASES[name]
+    scene = build()
+    reference = central_differences(scene, direction, integrator=integrator("none"), spp=512, repeats=12)
+    samples = [forward_gradient(scene, direction, integrator(), spp=64, seed=seed) for seed in range(10)]
+    assert_unbiased(np.stack(samples), reference)
+
+
+@pytest.mark.parametrize("name", marked(CASES))
+def test_forward_and_backward_are_transposes(name):
+    build, direction = CASES[name]
+    scene = build()
+    image = forward_gradient(scene, direction, integrator(), spp=16, seed=3)
+    adjoint = smooth_adjoint(image.shape)
+    backward = reverse_gradient(scene, direction, integrator(), adjoint, spp=16, seed=3)
+    assert backward == pytest.approx(np.vdot(adjoint, image), abs=1e-4 * np.abs(adjoint * image).sum())
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="boundary='none' leaves moving silhouettes out")
+def test_without_boundary_term_is_biased():
+    build, direction = CASES["occluder, area light"]
+    scene = build()
+    reference = central_differences(scene, direction, integrator=integrator("none"), spp=512, repeats=12)
+    samples = [forward_gradient(scene, direction, integrator("none"), spp=64, seed=seed) for seed in range(10)]
+    assert_unbiased(np.stack(samples), reference)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"type": "sphere", "radius": 0.3}, "Sphere"),
+        ({"type": "cube", "bsdf": {"type": "conductor"}}, "perfectly specular"),
+    ],
+)
+def test_shapes_that_cannot_be_sampled_are_refused(change, words):
+    transform = mi.ScalarTransform4f()
+    scene = mi.load_dict(
+        {
+            "type": "scene",
+            "camera": {"type": "perspective", "to_world": transform.look_at([0, -4, 0], [0, 0, 0], [0, 0, 1])},
+            "lamp": {"type": "point", "position": [0, -3, 3]},
+            "thing": change,
+            "box": {"type": "cube", "to_world": transform.translate([2, 0, 0])},
+        },
+        optimize=False,
+    )
+    with pytest.raises(InputError, match=words):
+        forward_gradient(scene, P.translate("box.vertex_positions", (1, 0, 0)), integrator(), spp=4)
