@@ -307,6 +307,6 @@ class _Run:
 
         folder = self.record.folder
         write_text(folder / "result.json", json.dumps(result.to_dict(), indent=2))
+        write_report(folder)
         if self.problem.job.scene:
             export_scene(self.problem.scene, Path(self.problem.job.scene), {}, result.values, folder / "scene")
-        write_report(folder)
