@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import mitsuba as mi
 
 from . import boundary
 from .scene_parameters import ParameterInfo
 
-#: Mitsuba's integrators that sample moving silhouettes of shapes; none of them follows a moving sensor
+#: Mitsuba's integrators that sample moving silhouettes of shapes; they follow no moving sensor and no point light
 _PROJECTIVE = frozenset({"DirectProjectiveIntegrator", "PathProjectiveIntegrator"})
 
 #: Mitsuba's integrators that leave the derivative of moving visibility out without a warning
@@ -58,12 +60,12 @@ def _handles_motion(integrator: mi.Integrator, scene: mi.Scene, info: ParameterI
         return term.handles_discontinuities
     kind = type(integrator).__name__
     if kind in _PROJECTIVE:
-        return not _belongs_to_sensor(scene, info)
+        return not _belongs_to([*scene.sensors(), *scene.emitters()], info)
     return kind not in _INTERIOR_ONLY and integrator.class_name() not in _INTERIOR_ONLY
 
 
-def _belongs_to_sensor(scene: mi.Scene, info: ParameterInfo) -> bool:
-    return any(info.key.startswith(f"{sensor.id()}.") for sensor in scene.sensors())
+def _belongs_to(owners: Iterable[mi.Object], info: ParameterInfo) -> bool:
+    return any(info.key.startswith(f"{owner.id()}.") for owner in owners)
 
 
 def _name(integrator: mi.Integrator) -> str:
@@ -78,6 +80,6 @@ def _alternative(scene: mi.Scene, info: ParameterInfo) -> str:
     complete = [n for n, term in terms.items() if term.handles_discontinuities and not term.obstacle(scene)]
     if complete:
         return "use integrator 'pbdr' with boundary = " + " or ".join(f"'{name}'" for name in complete)
-    if _belongs_to_sensor(scene, info):
+    if _belongs_to([*scene.sensors(), *scene.emitters()], info):
         return "no installed integrator delivers it"
     return "Mitsuba's 'prb_projective' delivers it for meshes with welded vertices"

@@ -14,6 +14,8 @@ from .errors import InputError, suggestion
 
 #: Sensors and their parameters that pbdr's integrators attach although Mitsuba marks them as not differentiable
 _ATTACHED_SENSORS = frozenset({"PerspectiveCamera", "ThinLensCamera"})
+#: Lights without extent whose pose pbdr's integrators attach; area lights move with their shapes
+_ATTACHED_LIGHTS = frozenset({"DirectionalEmitter", "PointLight", "SpotLight"})
 _POSE_NAMES = frozenset({"to_world", "x_fov", "principal_point_offset_x", "principal_point_offset_y"})
 
 
@@ -180,6 +182,10 @@ def _derivative(parameters: mi.SceneParameters, key: str, value: object) -> tupl
         return False, False, "it is read-only"
     if owner.class_name() in _ATTACHED_SENSORS and name in _POSE_NAMES:
         return True, True, "moves the camera"
+    if owner.class_name() in _ATTACHED_LIGHTS and name in ("position", "to_world"):
+        return True, True, "moves the light and its shadows"
+    if owner.class_name() == "EnvironmentMapEmitter" and name == "to_world":
+        return True, False, ""
     if flags & mi.ParamFlags.NonDifferentiable:
         return False, False, "Mitsuba does not differentiate it"
     # Mitsuba also marks materials whose sampling decisions change; only shapes move what hides what

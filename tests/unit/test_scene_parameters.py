@@ -46,10 +46,10 @@ def test_ranges(described):
     assert described["allow_thread_reordering"].minimum is None
 
 
-def test_light_positions_are_not_offered():
+def test_light_positions_move_shadows():
     scene = mi.load_dict({"type": "scene", "lamp": {"type": "point", "position": [0, 2, 0]}})
     info = {i.key: i for i in describe_parameters(scene)}["lamp.position"]
-    assert not info.differentiable and info.reason
+    assert info.differentiable and info.discontinuous and "shadows" in info.reason
 
 
 def test_keys_and_globs():
