@@ -42,8 +42,8 @@ form or central differences with error bars; [writing an estimator](writing_an_e
 
 | mark | meaning | what stands beside it |
 | --- | --- | --- |
-| ✓ | consistent | the smallest relative bias that would have been found |
-| ✗ | biased | the relative bias of the scalar, or of the image if that is larger |
+| ✓ | consistent | the smallest relative bias that would have been found; “zero” where the truth is zero |
+| ✗ | biased | the relative bias of the scalar with its sign, or of the image, without, if that is larger |
 | ? | inconclusive | the relative bias that could have been hidden by noise |
 | ! | failed | an exception, a crash, or values that are not finite |
 | – | unsupported | refuses, or renders another image (other path lengths, no media) |
@@ -61,7 +61,7 @@ def cell(row: Row) -> str:
         largest = max(sizes, key=abs) if sizes else None
         return f"✗ {percent(largest, sign=largest is not None and largest == row.relative_bias) or 'not zero'}{cost}"
     if row.word in ("consistent", "inconclusive"):
-        bound = percent(row.detectable, sign=False)
+        bound = percent(row.detectable, sign=False) or "zero"
         return f"{MARKS[row.word]} {bound}{cost}"
     return MARKS[row.word]
 
