@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +27,7 @@ def optimize(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in the folder.")] = False,
-    steps: Annotated[int | None, typer.Option(help="Number of steps; default: the job's.", min=1)] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of steps; default: the job's.")] = None,
     assignments: SetOption = None,
     variant: VariantOption = None,
 ) -> None:
@@ -49,9 +50,21 @@ def optimize(
                 problem, steps=steps, out=folder, resume=resume, overwrite=overwrite, progress=display.show
             )
         except KeyboardInterrupt:
-            display.interrupted = f"stopped; continue with: pbdr optimize {job} --out {folder} --resume"
+            again = _resume_command(job, folder, steps, assignments, variant)
+            display.interrupted = f"stopped; continue with: {again}"
             raise
     _print_result(result)
+
+
+def _resume_command(
+    job: str, folder: Path, steps: int | None, assignments: list[str] | None, variant: str | None
+) -> str:
+    """What to type to go on with the same run."""
+    words = ["pbdr", "optimize", job, "--out", str(folder), "--resume"]
+    words += ["--steps", str(steps)] if steps is not None else []
+    words += [word for text in assignments or [] for word in ("--set", text)]
+    words += ["--variant", variant] if variant else []
+    return shlex.join(words)
 
 
 class _Display:

@@ -34,8 +34,8 @@ class ParameterEntry(_Section):
 
     key: str
     initial: Initial = "current"
-    bounds: tuple[float | None, float | None] | None = None
-    learning_rate: float = pydantic.Field(default=0.02, gt=0)
+    bounds: tuple[float, float] | None = None
+    learning_rate: float = pydantic.Field(default=0.02, gt=0, allow_inf_nan=False)
     reparameterization: str = "identity"
     true: Initial | None = None
 
@@ -108,18 +108,36 @@ def load_job(source: str | Path, overrides: Mapping[str, str] | None = None) -> 
         20
     """
     path = locate_job(source)
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from None
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: not valid TOML: {error}") from None
     for entry, value in (overrides or {}).items():
         _override(data, entry, value)
-    try:
-        job = Job.model_validate(data)
-    except pydantic.ValidationError as error:
-        raise InputError(_sentence(error.errors()[0], path, text, overrides or {})) from None
+    job = check_job(data, path, text, overrides or {})
     return _with_absolute_paths(job, path.resolve().parent)
+
+
+def check_job(
+    data: Mapping, path: Path | None = None, text: str = "", overrides: Mapping[str, str] | None = None
+) -> Job:
+    """A job from its entries, or one sentence about the first that is wrong.
+
+    Args:
+        data: The entries, as a job file would hold them.
+        path: The file that they come from, if any, and its ``text``, for error sentences.
+        overrides: Entries that were changed since.
+    """
+    try:
+        return Job.model_validate(data)
+    except pydantic.ValidationError as error:
+        # A misspelled entry says more than the one that is missing for it
+        problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+        raise InputError(_sentence(problems[0], path, text, overrides or {})) from None
 
 
 def _override(data: dict, entry: str, value: str) -> None:
@@ -149,21 +167,23 @@ def _override(data: dict, entry: str, value: str) -> None:
         raise InputError(f"--set {entry}: '{last}' lies inside a plain value")
 
 
-def _sentence(problem: dict, path: Path, text: str, overrides: Mapping[str, str]) -> str:
+def _sentence(problem: dict, path: Path | None, text: str, overrides: Mapping[str, str]) -> str:
     """One sentence for the first problem that pydantic found."""
     location = [
         part for part in problem["loc"] if not (isinstance(part, str) and part.startswith(("function", "list[")))
     ]
     location = [part for part in location if part not in ("float", "str", "int")]
     name = ".".join(map(str, location))
-    where = f"--set {name}" if name in overrides else f"{path}, line {_line(text, location)}"
+    where = f"{path}, line {_line(text, location)}: " if path else ""
+    if changed := [entry for entry in overrides if f"{name}.".startswith(f"{entry}.")]:
+        where = f"--set {changed[-1]}: "
     if problem["type"] == "extra_forbidden":
         known = _allowed(location[:-1])
-        return f"{where}: there is no entry '{name}'{suggestion(str(location[-1]), known)}"
+        return f"{where}there is no entry '{name}'{suggestion(str(location[-1]), known)}"
     if problem["type"] == "missing":
-        return f"{path}: the entry '{name}' is missing"
+        return f"{where}the entry '{name}' is missing"
     what = problem["msg"][0].lower() + problem["msg"][1:]
-    return f"{where}: '{name}' is {problem['input']!r}, but {what}"
+    return f"{where}'{name}' is {problem['input']!r}, but {what}"
 
 
 def _allowed(location: list) -> list[str]:
@@ -186,8 +206,8 @@ def _line(text: str, location: list) -> int:
             section = [name, count[name]] if line.lstrip().startswith("[[") else name.split(".")
             if section == location[: len(section)]:
                 found = number
-        elif match := re.match(r"\s*\"?([\w-]+)\"?\s*=", line):
-            entry = [*section, match[1]]
+        elif match := re.match(r"\s*\"?([\w.-]+)\"?\s*=", line):
+            entry = [*section, *match[1].split(".")]
             if entry == location[: len(entry)]:
                 return number
     return found

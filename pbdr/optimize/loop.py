@@ -90,19 +90,24 @@ def optimize(
         if steps < 1:
             raise InputError(f"'steps' must be at least 1, got {steps}")
         problem = dataclasses.replace(problem, job=problem.job.model_copy(update={"steps": steps}))
-    record = Record(Path(out), problem.job, resume=resume, overwrite=overwrite) if out is not None else None
+    if resume and out is None:
+        raise InputError("'resume' needs the run folder 'out'")
+    run = _Run(problem, progress)
+    if out is None:
+        return run.run(resume)
+    run.record = Record(Path(out), problem.job, resume=resume, overwrite=overwrite)
     try:
-        return _Run(problem, record, progress).run(resume)
+        return run.run(resume)
     finally:
-        if record:
-            record.close()
+        run.record.close()
 
 
 class _Run:
     """The state of one optimization."""
 
-    def __init__(self, problem: Problem, record: Record | None, progress: Progress | None):
-        self.problem, self.record, self.progress = problem, record, progress
+    def __init__(self, problem: Problem, progress: Progress | None):
+        self.problem, self.progress = problem, progress
+        self.record: Record | None = None
         self.optimizer = optimizers.make(problem.job.optimizer, problem.variables)
         self.step = 0
         self.seconds = 0.0
@@ -123,7 +128,9 @@ class _Run:
         base = self.seconds - (time.perf_counter() - start) if resume else 0.0
         try:
             while self.step < self.problem.job.steps:
-                self._take_step()
+                done = self._take_step()
+                if self.progress:
+                    self.progress(done)
                 self.seconds = base + time.perf_counter() - start
                 if time.perf_counter() - self.saved > self.problem.job.output.checkpoint_seconds:
                     self._save()
@@ -138,7 +145,20 @@ class _Run:
             self._finish(result)
         return result
 
-    def _take_step(self) -> None:
+    def _take_step(self) -> Step:
+        """One step with its line in the history, or nothing at all: Ctrl-C must not leave half a step."""
+        before = dict(self.optimizer.state)
+        try:
+            done = self._advance()
+            self._note(done)
+            self.step += 1
+        except KeyboardInterrupt:
+            self.optimizer.state.update(before)
+            raise
+        return done
+
+    def _advance(self) -> Step:
+        """Change the variables, unless loss or gradient is not finite."""
         began, problem = time.perf_counter(), self.problem
         loss, flaw = self._differentiate()
         if flaw:
@@ -154,8 +174,7 @@ class _Run:
             self.optimizer.step()
             for variable in problem.variables:
                 self.optimizer[variable.key] = variable.project(self.optimizer[variable.key])
-        self._note(Step(self.step, problem.job.steps, loss, time.perf_counter() - began, flaw))
-        self.step += 1
+        return Step(self.step, problem.job.steps, loss, time.perf_counter() - began, flaw)
 
     def _differentiate(self) -> tuple[float, str]:
         """Loss and gradients of all views at the current variables, and what was not finite, if anything."""
@@ -260,8 +279,6 @@ class _Run:
                         seed=self._seed("image", 0),
                     )
                 self.record.write_image(f"step_{step.index:05d}_{view.name}", image)
-        if self.progress:
-            self.progress(step)
 
     def _save(self) -> None:
         self.saved = time.perf_counter()

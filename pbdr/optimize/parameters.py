@@ -89,12 +89,15 @@ def make_variable(
     is_environment = environment is not None and key.startswith(f"{environment.id()}.")
     bounds = default_bounds(key, is_environment=is_environment)
     if entry.bounds is not None:
-        bounds = tuple(d if b is None else b for b, d in zip(entry.bounds, (-np.inf, np.inf), strict=True))
+        bounds = entry.bounds
     if not bounds[0] < bounds[1]:
         raise InputError(f"{where}: 'bounds' of '{key}' must be ordered, got {list(bounds)}")
     name = f"'initial' of '{key}'"
-    initial = read_values(entry.initial, held, f"{where}: {name}")
-    outside = initial[(initial < bounds[0]) | (initial > bounds[1])]
+    is_buffer = held.ndim == 1 and dr.depth_v(parameters[key]) == 1
+    initial = read_values(entry.initial, held, f"{where}: {name}", is_buffer=is_buffer)
+    # Compared as the scene stores them: 0.7 in single precision is a little less than 0.7
+    stored, (low, high) = initial.astype(np.float32), np.float32(bounds)
+    outside = initial[(stored < low) | (stored > high)]
     if outside.size:
         raise InputError(
             f"{where}: {name} holds {outside.ravel()[0]:g}, which lies outside of its bounds "
@@ -107,12 +110,13 @@ def make_variable(
     return Variable(key, held.shape, bounds, entry.learning_rate, mapping, initial, truth)
 
 
-def read_values(source: Initial, held: np.ndarray, what: str) -> np.ndarray:
+def read_values(source: Initial, held: np.ndarray, what: str, *, is_buffer: bool = False) -> np.ndarray:
     """Numbers from a job: a number, a list, ``current``, ``uniform`` (its mean everywhere), an image or .npy file.
 
     Args:
         held: What the scene holds now; its shape is the result's.
         what: Name for error sentences.
+        is_buffer: Whether it is a mesh's buffer, for which one number is never enough.
     """
     if isinstance(source, str) and source == "current":
         return held.astype(np.float64)
@@ -121,28 +125,37 @@ def read_values(source: Initial, held: np.ndarray, what: str) -> np.ndarray:
     values = _read_file(Path(source), held, what) if isinstance(source, str) else np.asarray(source, np.float64)
     if not np.isfinite(values).all():
         raise InputError(f"{what} must be finite, got {values[~np.isfinite(values)].ravel()[0]}")
-    is_buffer = held.ndim == 1 and held.size > LARGE
     if values.size == 1 and not is_buffer:
         return np.full(held.shape, values.ravel()[0])
     if held.ndim == 3 and values.shape == (held.shape[-1],):
         return np.broadcast_to(values, held.shape).copy()
     if values.size != held.size:
-        wanted = " × ".join(map(str, held.shape)) or "1 number"
-        raise InputError(f"{what} holds {values.size} numbers, but the parameter has shape {wanted}")
+        wanted = " × ".join(map(str, held.shape)) if held.ndim > 1 else str(held.size)
+        raise InputError(f"{what} holds {_count(values.size)}, but the parameter takes {wanted}")
     return values.reshape(held.shape)
+
+
+def _count(size: int) -> str:
+    return f"{size} number" + "s" * (size != 1)
 
 
 def _read_file(path: Path, held: np.ndarray, what: str) -> np.ndarray:
     """An array from an image or .npy file; environment maps get the repeated columns that Mitsuba keeps beside them."""
     if not path.is_file():
         raise InputError(f"{what}: the file '{path}' does not exist")
-    if path.suffix == ".npy":
-        return np.load(path, allow_pickle=False).astype(np.float64)
-    bitmap = mi.Bitmap(str(path))
-    linear = bitmap.convert(mi.Bitmap.PixelFormat.RGB, mi.Struct.Type.Float32, srgb_gamma=False)
-    values = np.array(linear, dtype=np.float64)
-    if held.ndim == 3 and held.shape[-1] == 1:
+    try:
+        values = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _read_bitmap(path)
+        values = values.astype(np.float64)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{what}: the file '{path}' cannot be read: {str(error).strip().splitlines()[-1]}") from None
+    if held.ndim == 3 and held.shape[-1] == 1 and values.ndim == 3:
         values = values.mean(axis=-1, keepdims=True)
-    if held.ndim == 3 and held.shape[:2] == (values.shape[0], values.shape[1] + 2):
+    if held.ndim == values.ndim == 3 and held.shape[:2] == (values.shape[0], values.shape[1] + 2):
         values = np.concatenate([values[:, -1:], values, values[:, :1]], axis=1)
     return values
+
+
+def _read_bitmap(path: Path) -> np.ndarray:
+    """An image file as linear RGB. [H, W, 3]"""
+    bitmap = mi.Bitmap(str(path))
+    return np.array(bitmap.convert(mi.Bitmap.PixelFormat.RGB, mi.Struct.Type.Float32, srgb_gamma=False))

@@ -14,7 +14,8 @@ from ..errors import InputError
 from ..integrators import make_integrator
 from ..scene import load_scene, require_emitters, select_sensor
 from ..scene_parameters import describe_parameters, find_parameters, scene_parameters
-from .job import Integrator, Job, OptimizerEntry, ParameterEntry, load_job
+from . import optimizers
+from .job import Job, check_job, load_job
 from .job import View as ViewEntry
 from .losses import Loss, find_loss
 from .parameters import Variable, make_variable
@@ -58,6 +59,7 @@ class Problem:
             overrides: Dotted entries to change, e.g. ``{"steps": "20"}``.
         """
         job = source if isinstance(source, Job) else load_job(source, overrides)
+        _require_derivatives()
         scene = load_scene(job.scene, float_textures=[p.key for p in job.parameters if p.key.endswith(("data", "*"))])
         return cls._check(job, scene)
 
@@ -80,15 +82,17 @@ class Problem:
         Example:
             >>> problem = Problem.from_scene(scene, {"wall.bsdf.reflectance.value": {"initial": 0.5}}, [photo])
         """
+        _require_derivatives()
         entries = parameters if isinstance(parameters, Mapping) else {key: {} for key in parameters}
-        integrator = settings.pop("integrator", "pbdr")
-        job = Job(
-            scene="",
-            integrator=Integrator(**({"type": integrator} if isinstance(integrator, str) else integrator)),
-            optimizer=OptimizerEntry(**settings.pop("optimizer", {})),
-            views=[ViewEntry(sensor=k, target="") for k in range(len(targets))],
-            parameters=[ParameterEntry(key=key, **entry) for key, entry in entries.items()],
-            **settings,
+        named = {name: settings.pop(name) for name in ("integrator", "optimizer") if name in settings}
+        job = check_job(
+            {
+                "scene": "",
+                "views": [{"sensor": k, "target": ""} for k in range(len(targets))],
+                "parameters": [{"key": key, **entry} for key, entry in entries.items()],
+                **{name: {"type": value} if isinstance(value, str) else value for name, value in named.items()},
+                **settings,
+            }
         )
         return cls._check(job, scene, targets)
 
@@ -113,11 +117,20 @@ class Problem:
                     raise InputError(f"{where}: parameter '{key}' is named twice")
                 variables[key] = make_variable(scene, parameters, key, entry, where)
         parameters.update()
+        optimizers.make(job.optimizer, list(variables.values()))
         views = [
             _make_view(scene, entry, position, None if targets is None else targets[position])
             for position, entry in enumerate(job.views)
         ]
         return cls(job, scene, integrator, parameters, list(variables.values()), views, loss)
+
+
+def _require_derivatives() -> None:
+    """Refuse to work without a variant, or in one that has no derivatives."""
+    if mi.variant() is None:
+        raise InputError("no Mitsuba variant is set: call mi.set_variant('llvm_ad_rgb') first")
+    if "_ad_" not in mi.variant():
+        raise InputError(f"the variant '{mi.variant()}' cannot differentiate; use one such as llvm_ad_rgb")
 
 
 def _make_view(scene: mi.Scene, entry: ViewEntry, position: int, image: np.ndarray | None) -> View:
@@ -128,6 +141,8 @@ def _make_view(scene: mi.Scene, entry: ViewEntry, position: int, image: np.ndarr
         raise InputError(f"{where}: {error}") from None
     target = np.asarray(image, np.float32) if image is not None else read_image(entry.target, entry.color_space, where)
     name = f"target of {where}" if image is not None else f"target '{entry.target}'"
+    if target.ndim != 3:
+        raise InputError(f"{where}: {name} must be an array [height, width, channels], got {target.ndim} axes")
     width, height = (int(n) for n in sensor.film().crop_size())
     if target.shape[:2] != (height, width):
         raise InputError(

@@ -43,18 +43,24 @@ class Record:
         if folder.exists() and not folder.is_dir():
             raise InputError(f"'{folder}' is a file; a run needs a folder")
         has_run = (folder / "job.toml").exists()
-        if folder.is_dir() and any(folder.iterdir()) and not has_run:
+        # A run that was stopped before its first line has left no more than these
+        started = {".lock", "images", "checkpoints", "environment.json", "environment.json.partial", "job.toml.partial"}
+        if folder.is_dir() and not has_run and {file.name for file in folder.iterdir()} - started:
             raise InputError(f"the folder '{folder}' holds other files; give a new one with --out")
         if resume and not has_run:
             raise InputError(f"there is no run in '{folder}' to resume")
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(folder)
-        if has_run:
-            self._check_existing(job, resume=resume, overwrite=overwrite)
-        for name in ("images", "checkpoints"):
-            (folder / name).mkdir(exist_ok=True)
-        write_text(folder / "job.toml", job_text(job))
-        write_text(folder / "environment.json", json.dumps(_environment(job), indent=2))
+        try:
+            if has_run:
+                self._check_existing(job, resume=resume, overwrite=overwrite)
+            for name in ("images", "checkpoints"):
+                (folder / name).mkdir(exist_ok=True)
+            write_text(folder / "environment.json", json.dumps(_environment(job), indent=2))
+            write_text(folder / "job.toml", job_text(job))
+        except BaseException:
+            self.close()
+            raise
 
     def _check_existing(self, job: Job, *, resume: bool, overwrite: bool) -> None:
         state = "finished" if (self.folder / "result.json").exists() else "unfinished"
@@ -64,7 +70,6 @@ class Record:
                 raise InputError(f"'{self.folder}' holds a run of another job, or this job has changed since")
             return
         if not overwrite:
-            self.close()
             raise InputError(
                 f"'{self.folder}' already holds a run ({state}): go on with --resume, replace it with --overwrite, or "
                 "give another folder with --out"
@@ -102,7 +107,7 @@ class Record:
         """Drop history lines of steps that a checkpoint does not know."""
         file = self.folder / "history.jsonl"
         lines = file.read_text().splitlines() if file.exists() else []
-        known = [line for line in lines if line.endswith("}") and json.loads(line)["step"] < steps]
+        known = [line for line in lines if (number := _step_of(line)) is not None and number < steps]
         write_text(file, "".join(line + "\n" for line in known))
 
     def append(self, line: dict) -> None:
@@ -121,6 +126,14 @@ class Record:
         self._lock.close()
 
 
+def _step_of(line: str) -> int | None:
+    """The step that a line of the history is about; None for one that was cut off."""
+    try:
+        return json.loads(line)["step"]
+    except json.JSONDecodeError:
+        return None
+
+
 def _lock(folder: Path) -> IO:
     """Hold a folder until the process ends, however it ends."""
     stream = (folder / ".lock").open("a+")
@@ -129,6 +142,7 @@ def _lock(folder: Path) -> IO:
     except OSError:
         stream.seek(0)
         owner = stream.read().strip() or "unknown"
+        stream.close()
         raise InputError(f"the run folder '{folder}' is in use by process {owner}") from None
     stream.truncate(0)
     stream.write(str(os.getpid()))
