@@ -32,7 +32,7 @@ _SCENE = """<scene version="3.0.0">
         <bsdf type="diffuse">{color}</bsdf>
     </shape>
     <shape type="cube" id="box">
-        <transform name="to_world"><scale value="0.4"/><rotate x="1" y="1" angle="30"/></transform>
+        <transform name="to_world"><scale value="0.4"/><rotate x="1" angle="20"/><rotate y="1" angle="30"/></transform>
         <bsdf type="roughconductor"><float name="alpha" value="0.3"/></bsdf>
     </shape>
     <shape type="rectangle" id="lamp">
