@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import tomllib
 from pathlib import Path
 
 import drjit as dr
@@ -11,9 +14,9 @@ import pytest
 
 from pbdr.errors import InputError
 from pbdr.optimize import load_job
-from pbdr.optimize.constraints import default_bounds, find_reparameterization
-from pbdr.optimize.job import Job
-from pbdr.optimize.losses import find_loss
+from pbdr.optimize.constraints import _BOUNDS, _reparameterizations, default_bounds, find_reparameterization
+from pbdr.optimize.job import Job, Output, ParameterEntry, View, check_job
+from pbdr.optimize.losses import _losses, find_loss
 from pbdr.optimize.optimizers import make, restore, state_arrays
 from pbdr.optimize.parameters import Variable, read_values
 from pbdr.optimize.record import job_text
@@ -315,3 +318,24 @@ def test_state_of_optimizers_round_trips(options: dict) -> None:
     advance(first, 3)
     restore(second, state_arrays(first))
     assert np.allclose(advance(first, 3), advance(second, 3), rtol=1e-6)
+
+
+# -------------------------------------------------------------------------- docs
+
+
+def test_the_reference_knows_every_entry() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "jobs.md").read_text(encoding="utf-8")
+    example = check_job(tomllib.loads(text.split("```toml\n")[1].split("```")[0]))
+    assert len(example.views) == len(example.parameters) == 2
+    for section in (Job, View, ParameterEntry, Output):
+        for name, field in section.model_fields.items():
+            row = re.search(rf"^\| `{name}` \| ([^|]*) \|", text, re.MULTILINE)
+            assert row or f"`[{name}]`" in text, name
+            if row and isinstance(field.default, int | float | str):
+                assert json.loads(row[1].strip("`")) == field.default, name
+    for name in _losses:
+        assert f"| `{name}` |" in text
+    for name in _BOUNDS:
+        assert f"`{name}`" in text
+    for name in _reparameterizations:
+        assert f"| `{name}` |" in text
