@@ -20,13 +20,14 @@ class Criteria:
 
     Attributes:
         confidence: Probability that a right estimator is not called biased, all tests of a verdict together.
-        negligible: Relative bias that is tolerated, for rounding in single precision.
+        negligible: Relative bias that is tolerated: rounding in single precision, and the film, whose normalization of
+            the pixel filter is itself biased by about 0.1 % at 64 spp.
         tolerance: An estimator is only called consistent if a relative bias of this size would have been found.
         power: Probability with which it would have been found.
     """
 
     confidence: float = 0.999
-    negligible: float = 0.001
+    negligible: float = 0.003
     tolerance: float = 0.05
     power: float = 0.9
 
