@@ -231,7 +231,8 @@ def compare_blocks(
     mean, variance = _moments(block_sums(estimates))
     truth, truth_variance = _moments(block_sums(references))
     signal = float(np.sum(truth**2 - truth_variance))
-    allowance = criteria.negligible * math.sqrt(max(signal, 0.0) / truth.size)
+    # Relative to the block itself, or to a typical one where there is little in it
+    allowance = criteria.negligible * np.maximum(np.abs(truth), math.sqrt(max(signal, 0.0) / truth.size))
     if truncation is not None:
         allowance = allowance + np.abs(block_sums(truncation))
     excess = np.maximum(np.abs(mean - truth) - allowance, 0)
