@@ -49,7 +49,10 @@ form or central differences with error bars; [writing an estimator](writing_an_e
 | – | unsupported | refuses, or renders another image (other path lengths, no media) |
 
 The number with × is the cost of one gradient in primal renders of the same integrator at the same spp, measured in
-turn with them.
+turn with them. An empty cell was not asked in this run. `pbdr` alone has no boundary term: where nothing moves it is
+what to use, and elsewhere it shows what the boundary is worth.
+
+![Some cases as images: reference, estimators and their errors](images/estimators.png)
 """
 
 
