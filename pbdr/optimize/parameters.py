@@ -44,6 +44,9 @@ class Variable:
             latent: [size]
         """
         flat = self.reparameterization.forward(latent, *self.bounds)
+        # Mitsuba skips an assignment of the array that it already holds, and with it the new connection to the latent,
+        # which every view after the first needs; the opaque zero makes a new array
+        flat = flat + dr.opaque(mi.Float, 0)
         current = parameters[self.key]
         if dr.is_tensor_v(current):
             parameters[self.key] = type(current)(flat, self.shape)

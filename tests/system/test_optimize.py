@@ -17,7 +17,8 @@ import pytest
 import pbdr
 from pbdr.cli.optimize import _Display
 from pbdr.errors import InputError, NonFiniteError
-from pbdr.optimize import Step, losses
+from pbdr.optimize import Step, load_job, losses
+from pbdr.optimize.loop import _Run
 from pbdr.scene import load_scene
 from pbdr.scene_parameters import scene_parameters
 
@@ -549,3 +550,17 @@ def test_current_values_start_where_the_scene_is(tmp_path: Path) -> None:
     problem = pbdr.Problem.from_job(job)
     assert COLOR.split('"')[3] == "0.6 0.3 0.1"
     assert np.allclose(problem.variables[0].initial, [0.6, 0.3, 0.1])
+
+
+def test_every_view_contributes_to_a_colour(tmp_path: Path) -> None:
+    """Gradients of several views add up: none is lost because the scene already holds the same numbers."""
+    write_scene(tmp_path)
+    write_image(tmp_path / "target.exr")
+    gradients = []
+    for views in (1, 3):
+        job = load_job(write_job(tmp_path)).model_copy(update={"spp": 256})
+        job = job.model_copy(update={"views": list(job.views) * views})
+        run = _Run(pbdr.Problem.from_job(job), None)
+        run._differentiate()
+        gradients.append(np.array(dr.grad(run.optimizer[WALL])))
+    np.testing.assert_allclose(gradients[1], gradients[0], rtol=0.05)
