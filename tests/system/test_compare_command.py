@@ -92,7 +92,8 @@ def test_check_says_inconclusive_with_exit_code_4(pbdr_command, scene_file):
         "check", scene_file, "--param", "floor.*.reflectance.value", "--integrator", "prb", "--seeds", "2", "--spp", "1"
     )
     assert outcome.code == 4, outcome.stdout + outcome.stderr
-    assert "seeds" in outcome.stdout
+    # Which of the two is wanting depends on how many reference samples fit into the time budget
+    assert "inconclusive" in outcome.stdout and ("seeds" in outcome.stdout or "more samples" in outcome.stdout)
 
 
 @pytest.mark.parametrize(
