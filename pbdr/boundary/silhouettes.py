@@ -85,6 +85,10 @@ class Silhouettes(BoundaryTerm):
     def samples(self, context: Context) -> list[FilmSamples]:
         if reason := self.obstacle(context.scene):
             raise InputError(reason)
+        if (kind := context.sensor.class_name()) != "PerspectiveCamera":
+            raise InputError(
+                f"sensor '{context.sensor.id()}' is a {kind}; boundary = 'silhouettes' needs a 'perspective' sensor"
+            )
         if self._table is None:
             return []
         sampled = [self._primary(context)]

@@ -132,3 +132,13 @@ def test_shapes_that_cannot_be_sampled_are_refused(change, words):
     )
     with pytest.raises(InputError, match=words):
         forward_gradient(scene, P.translate("box.vertex_positions", (1, 0, 0)), integrator(), spp=4)
+
+
+def test_other_sensors_are_refused():
+    transform = mi.ScalarTransform4f()
+    lens = {"type": "thinlens", "aperture_radius": 0.1, "focus_distance": 4.0}
+    lens["to_world"] = transform.look_at([0, -4, 0], [0, 0, 0], [0, 0, 1])
+    lamp = {"type": "point", "position": [0, -3, 3]}
+    scene = mi.load_dict({"type": "scene", "camera": lens, "lamp": lamp, "box": {"type": "cube"}}, optimize=False)
+    with pytest.raises(InputError, match="needs a 'perspective' sensor"):
+        forward_gradient(scene, P.translate("box.vertex_positions", (1, 0, 0)), integrator(), spp=4)
