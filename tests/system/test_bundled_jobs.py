@@ -62,7 +62,8 @@ def test_material_ball(pbdr_command: Callable, tmp_path: Path, seed: int) -> Non
     run_job(pbdr_command, "material_ball", tmp_path / "run", seed)
     recovered = scene_parameters(load_scene(tmp_path / "run" / "scene"))
     for key, true in truths("material_ball").items():
-        assert (np.abs(np.ravel(recovered[key]) - np.ravel(true)) < 0.01).all(), key
+        tolerance = 0.01 if "base_color" in key else 0.02 * true
+        assert (np.abs(np.ravel(recovered[key]) - np.ravel(true)) < tolerance).all(), key
 
 
 @pytest.mark.slow
@@ -72,7 +73,7 @@ def test_textured_wall(pbdr_command: Callable, tmp_path: Path, seed: int) -> Non
     ((key, image),) = truths("textured_wall").items()
     recovered = scene_parameters(load_scene(tmp_path / "run" / "scene"))[key]
     error = np.array(recovered, np.float64) - linear_image(folder("scenes") / "textured_wall" / image)
-    assert -10 * np.log10(np.mean(error**2)) > 35
+    assert -10 * np.log10(np.mean(error**2)) > 37
 
 
 @pytest.mark.slow
@@ -85,4 +86,4 @@ def test_envmap_probe(pbdr_command: Callable, tmp_path: Path, seed: int) -> None
     recovered = np.array(scene_parameters(load_scene(tmp_path / "run" / "scene"))[key], np.float64)[:, 1:-1]
     solid_angle = np.sin((np.arange(len(true)) + 0.5) / len(true) * np.pi)[:, None, None]
     error, scale = np.sum(solid_angle * (recovered - true) ** 2), np.sum(solid_angle * true**2)
-    assert np.sqrt(error / scale) < 0.05
+    assert np.sqrt(error / scale) < 0.04

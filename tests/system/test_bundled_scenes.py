@@ -10,6 +10,7 @@ import mitsuba as mi
 import numpy as np
 import pytest
 
+from pbdr.optimize import Problem
 from pbdr.resources import folder, scene_names
 from pbdr.scene import load_scene, scene_parameters, select_sensor
 
@@ -59,6 +60,14 @@ def test_files_fit_together(name: str) -> None:
         assert np.isfinite(target).all() and target.min() >= 0
     keys = set(scene_parameters(scene).keys())
     assert {entry["key"] for entry in job["parameters"]} <= keys
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_job_is_valid(name: str) -> None:
+    problem = Problem.from_job(name)
+    for variable in problem.variables:
+        assert variable.truth is not None and variable.truth.shape == variable.initial.shape
+        assert not np.allclose(variable.initial, variable.truth)
 
 
 @pytest.mark.parametrize("name", NAMES)
