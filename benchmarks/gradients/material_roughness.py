@@ -25,7 +25,7 @@ def build():
 
 CASE = Case(
     build,
-    Perturbation.uniform("object.bsdf.alpha.value", step=0.02),
+    Perturbation.uniform("object.bsdf.alpha.value"),
     hard="Sampling depends on the parameter; the highlight of a lamp widens",
     max_depth=3,
 )

@@ -20,6 +20,6 @@ def build():
 
 CASE = Case(
     build,
-    Perturbation.rotate("object.to_world", (0, 1, 0), step=0.02),
+    Perturbation.rotate("object.to_world", (0, 1, 0)),
     hard="Curved silhouettes, two open rims, and an inside",
 )

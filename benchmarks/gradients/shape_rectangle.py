@@ -20,6 +20,6 @@ def build():
 
 CASE = Case(
     build,
-    Perturbation.rotate("object.to_world", (0, 0, 1), step=0.02),
+    Perturbation.rotate("object.to_world", (0, 0, 1)),
     hard="An open border, and its soft shadow",
 )

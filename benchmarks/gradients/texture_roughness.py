@@ -18,6 +18,6 @@ def build():
 
 CASE = Case(
     build,
-    Perturbation.random("floor.bsdf.alpha.data", step=0.02),
+    Perturbation.random("floor.bsdf.alpha.data"),
     hard="Textured sampling densities",
 )

@@ -87,10 +87,11 @@ def check(
         cases=tuple(cases),
         estimators=estimators,
         effort=Effort(seeds=seeds, spp=spp, budget=budget, most_seeds=32 * seeds),
-        precision=Precision(budget=budget, spp=256),
+        precision=Precision(relative_error=0.004, budget=budget, spp=256),
         imports=tuple(imports or ()),
         isolate=isolate,
         use_cache=not no_cache,
+        share_budget=True,
     )
     with cell_progress(len(study.cases) * len(study.estimators)) as progress:
         result = run_study(study, progress=progress)

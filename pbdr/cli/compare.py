@@ -67,6 +67,10 @@ def compare(
     spp: Annotated[int | None, typer.Option(min=1, help="Samples per pixel of each gradient; default 64.")] = None,
     budget: BudgetOption = 0.0,
     isolate: IsolateOption = False,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(min=1, help="With --isolate: seconds after which a cell is given up; default 10 × budget + 300."),
+    ] = None,
     imports: ImportOption = None,
     no_cache: NoCacheOption = False,
     variant: VariantOption = None,
@@ -74,7 +78,8 @@ def compare(
     """Compare gradient estimators with references that have error bars.
 
     Writes results.json, table.md, figure.png and scatter.png. Finished cells are kept in the folder: run the same
-    command again to go on after an interruption. Exit code: 0 all consistent, 1 a biased or failed row, 4 otherwise.
+    command again to go on after an interruption. Seeds are added where those asked for are inconclusive. Exit code:
+    0 all consistent, 1 a biased or failed row, 4 otherwise.
     """
     use_variant(variant)
     from ..compare.study import run_study
@@ -93,7 +98,7 @@ def compare(
     table = table.model_copy(update={name: value for name, value in changes.items() if value})
     options = {"component": component, "translate": translate, "rotate": rotate, "scale": scale}
     extra = [] if study_files else _scene_cases(sources, param or [], options, step)
-    study = dataclasses.replace(_study(table, extra), isolate=isolate, use_cache=not no_cache)
+    study = dataclasses.replace(_study(table, extra), isolate=isolate, use_cache=not no_cache, time_limit=time_limit)
     with cell_progress(len(study.cases) * len(study.estimators)) as progress:
         result = run_study(study, folder=out, progress=progress)
     result.write(out)
@@ -133,7 +138,7 @@ def _study(table, extra: list):
         cases=cases,
         estimators=table.estimators,
         baseline=table.baseline,
-        effort=Effort(seeds=table.seeds, spp=table.spp, budget=table.budget),
+        effort=Effort(seeds=table.seeds, spp=table.spp, budget=table.budget, most_seeds=8 * table.seeds),
         precision=Precision(budget=table.budget),
         imports=table.imports,
     )

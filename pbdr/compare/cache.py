@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import tempfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -22,9 +23,10 @@ from .cases import Case
 from .estimators import telling_adjoint
 from .references import Reference, central_differences, merged
 from .statistics import signal_scale
+from .step_choice import choose_step
 
 #: Changes when the meaning of a stored file does.
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,18 +73,21 @@ def reference_for(case: Case, scene: mi.Scene, precision: Precision, *, use_cach
     file = cache_folder() / f"{content_hash(case, scene, precision)}.npz"
     # What is stored may come from a less demanding request; it is continued
     reference = load_reference(file) if use_cache else None
-    integrator = {"type": case.reference, "max_depth": case.max_depth}
+    settings = {"integrator": {"type": case.reference, "max_depth": case.max_depth}, "sensor": case.sensor}
+    start = time.perf_counter()
+    if reference is None:
+        pilot = {"spp": max(1, precision.spp // 4), "seed": derive_seed(precision.seed, "pilot")}
+        step = choose_step(scene, case.direction, **settings, **pilot)
+    else:
+        step = reference.step
+    direction = dataclasses.replace(case.direction, step=step)
+    spent = time.perf_counter() - start
     while reference is None or not _is_enough(reference, precision):
-        batch = central_differences(
-            scene,
-            case.direction,
-            integrator=integrator,
-            sensor=case.sensor,
-            spp=precision.spp,
-            repeats=precision.repeats,
-            seed=derive_seed(precision.seed, "batch", 0 if reference is None else len(reference.fine)),
-        )
-        reference = batch if reference is None else merged(reference, batch)
+        seed = derive_seed(precision.seed, "batch", 0 if reference is None else len(reference.fine))
+        counts = {"spp": precision.spp, "repeats": precision.repeats, "seed": seed}
+        batch = central_differences(scene, direction, **settings, **counts)
+        batch = dataclasses.replace(batch, seconds=batch.seconds + spent)
+        reference, spent = (batch if reference is None else merged(reference, batch)), 0.0
         if use_cache:
             store_reference(file, reference)
     return reference

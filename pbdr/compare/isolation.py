@@ -21,31 +21,39 @@ from .references import Reference
 from .statistics import Criteria
 
 
-def run_isolated(
-    case: Case, estimator: str, reference: Reference, *, effort: Effort, criteria: Criteria, imports: tuple[str, ...]
-) -> tuple[Row, np.ndarray | None]:
+@dataclasses.dataclass(frozen=True)
+class IsolatedTask:
+    """What another process is asked to measure.
+
+    Attributes:
+        estimator: Name and properties of the integrator.
+        effort: How many gradients.
+        criteria: What counts as a bias.
+        imports: Modules or Python files that register integrators.
+        time_limit: Seconds after which the process is ended.
+    """
+
+    estimator: str
+    effort: Effort
+    criteria: Criteria
+    imports: tuple[str, ...]
+    time_limit: float
+
+
+def run_isolated(case: Case, reference: Reference, task: IsolatedTask) -> tuple[Row, np.ndarray | None]:
     """Measure one estimator in another process; what kills that process becomes a *failed* row."""
     with tempfile.TemporaryDirectory() as folder:
         store_reference(Path(folder) / "reference.npz", reference)
-        request = {
-            "variant": mi.variant(),
-            "origin": case.origin,
-            "estimator": estimator,
-            "effort": dataclasses.asdict(effort),
-            "criteria": dataclasses.asdict(criteria),
-            "imports": list(imports),
-        }
+        request = {"variant": mi.variant(), "origin": case.origin, **dataclasses.asdict(task)}
         (Path(folder) / "request.json").write_text(json.dumps(request), encoding="utf-8")
         command = [sys.executable, "-m", "pbdr.compare.isolation", folder]
-        # Four seeds are measured whatever the budget is, and each may be slow
-        limit = 10 * effort.budget + 300
         try:
-            process = subprocess.run(command, capture_output=True, text=True, timeout=limit)
+            process = subprocess.run(command, capture_output=True, text=True, timeout=task.time_limit)
         except subprocess.TimeoutExpired:
-            return Row(case.name, estimator, "failed", f"no result after {limit:.0f} s"), None
+            return Row(case.name, task.estimator, "failed", f"no result after {task.time_limit:.0f} s"), None
         result = Path(folder) / "row.json"
         if not result.is_file():
-            return Row(case.name, estimator, "failed", _cause_of_death(process)), None
+            return Row(case.name, task.estimator, "failed", _cause_of_death(process)), None
         data = json.loads(result.read_text(encoding="utf-8"))
         image = Path(folder) / "image.npy"
         return Row.from_dict(data), np.load(image) if image.is_file() else None

@@ -47,7 +47,8 @@ class Effort:
         spp: Samples per pixel of each.
         budget: Seconds after which no further seed is begun, once there are four.
         seed: Every gradient derives its own from it.
-        most_seeds: Up to how many seeds are added where ``seeds`` of them are inconclusive and the budget allows it.
+        most_seeds: Up to how many seeds are added where ``seeds`` of them are inconclusive and the budget allows it;
+            of those only the reverse-mode scalars are computed.
     """
 
     seeds: int = 16
@@ -135,19 +136,33 @@ class _Trials:
     errors: dict[str, Exception] = dataclasses.field(default_factory=dict)
     memory: float | None = None
 
-    def collect(self, seeds: int, effort: Effort) -> None:
-        """Interleave primal, reverse and forward until there are so many seeds or the time is used up."""
+    def collect(self, effort: Effort) -> None:
+        """Interleave primal, reverse and forward until there are enough seeds or the time is used up."""
         if "primal" in self.errors:
             return
         # Without a mode that works, a few images still tell whether the integrator renders the same
-        for i in range(len(self.primals), seeds if len(self.modes) > 1 else _LEAST_SEEDS):
-            if i >= _LEAST_SEEDS and time.perf_counter() - self.start > effort.budget:
+        for i in range(effort.seeds if len(self.modes) > 1 else _LEAST_SEEDS):
+            if i >= _LEAST_SEEDS and self._is_late(effort):
                 return
             try:
                 self._add(i, derive_seed(effort.seed, "gradient", i))
             except Exception as error:  # an estimator may raise anything; what breaks for one seed is broken
                 self.errors = {"reverse": error, "forward": error}
                 return
+
+    def collect_scalars(self, seeds: int, effort: Effort) -> None:
+        """Add reverse-mode scalars alone, for where only their noise is in the way of a verdict."""
+        for i in range(len(self.reverse), seeds):
+            if self._is_late(effort):
+                return
+            try:
+                self.reverse.append(self.modes["reverse"](derive_seed(effort.seed, "gradient", i))[0])
+            except Exception as error:  # as above
+                self.errors = {"reverse": error, "forward": error}
+                return
+
+    def _is_late(self, effort: Effort) -> bool:
+        return time.perf_counter() - self.start > effort.budget
 
     def _add(self, i: int, seed: int) -> None:
         """One image, and one gradient in each mode that exists."""
@@ -194,10 +209,10 @@ def measure(
     with _recorded_warnings() as messages:
         curve = case.direction.bind(scene)
         trials = _warm_up(_modes(case, scene, curve, integrator, adjoint, effort), effort.seed)
-        trials.collect(effort.seeds, effort)
+        trials.collect(effort)
         row = _judged(case.name, estimator, trials, reference, adjoint, criteria)
-        if row.seeds_needed and effort.most_seeds > effort.seeds:
-            trials.collect(min(math.ceil(1.2 * row.seeds_needed), effort.most_seeds), effort)
+        if row.seeds_needed and trials.reverse and effort.most_seeds > effort.seeds:
+            trials.collect_scalars(min(math.ceil(1.3 * row.seeds_needed), effort.most_seeds), effort)
             row = _judged(case.name, estimator, trials, reference, adjoint, criteria)
     notes = [*dict.fromkeys(messages)]
     notes += [f"no {mode} mode: {_sentence(error)}" for mode, error in trials.errors.items() if mode != "primal"]
@@ -261,7 +276,8 @@ def _judged(
     row = _filled(row, bias, image)
     estimate = mean_with_error(samples)
     deviation = float(samples.std(ddof=1)) / scale if scale > 0 else None
-    ratios = np.array(trials.seconds) / np.array(trials.primal_seconds)
+    # Seeds that were added have no primal image of their own
+    ratios = np.array(trials.seconds) / np.array(trials.primal_seconds[: len(trials.seconds)])
     return dataclasses.replace(
         row,
         seeds=len(samples),

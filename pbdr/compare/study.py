@@ -8,6 +8,7 @@ import gc
 import hashlib
 import importlib.util
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from ..scene import load_scene
 from .cache import Precision, reference_for
 from .cases import Case, file_name, scene_case
 from .estimators import estimator_integrator, import_modules
-from .isolation import run_isolated
+from .isolation import IsolatedTask, run_isolated
 from .measure import Effort, Row, failure_row, measure
 from .perturbations import Perturbation, default_direction
 from .references import Reference
@@ -44,6 +45,8 @@ class Study:
         imports: Modules or Python files that register integrators.
         isolate: Whether each cell runs in a process of its own.
         use_cache: Whether references are kept on disk.
+        time_limit: Seconds after which an isolated cell is given up; by default far more than its budget.
+        share_budget: Whether time that one case leaves of its budgets goes to those after it.
     """
 
     cases: tuple[Case, ...]
@@ -55,6 +58,8 @@ class Study:
     imports: tuple[str, ...] = ()
     isolate: bool = False
     use_cache: bool = True
+    time_limit: float | None = None
+    share_budget: bool = False
 
     def __post_init__(self):
         if not self.cases or not self.estimators:
@@ -74,11 +79,14 @@ class Study:
             raise InputError(f"'{sorted(repeated)[0]}' is listed twice")
         if self.isolate and any(not case.origin for case in self.cases):
             raise InputError("--isolate needs scenes from files or suites: another process cannot see a loaded scene")
+        if self.time_limit is not None and not self.isolate:
+            raise InputError("--time-limit needs --isolate: only another process can be ended")
 
     def settings(self) -> dict:
         """What the result depends on, as JSON data."""
         return {
             "seeds": self.effort.seeds,
+            "most_seeds": self.effort.most_seeds,
             "spp": self.effort.spp,
             "budget": self.effort.budget,
             "seed": self.effort.seed,
@@ -112,14 +120,17 @@ def run_study(study: Study, *, folder: Path | None = None, progress: Progress | 
     import_modules(study.imports)
     for estimator in study.estimators:
         _check_name(estimator)
-    rows, pictures = [], {}
+    rows, pictures, spare = [], {}, 0.0
     for case in study.cases:
+        start = time.perf_counter()
         gradients: dict[str, np.ndarray] = {}
         scene = case.build()
         if progress:
             progress(case.name, "reference", None)
-        reference = reference_for(case, scene, study.precision, use_cache=study.use_cache)
-        for row, image in _cells(study, case, scene, reference, folder=folder, progress=progress):
+        precision = dataclasses.replace(study.precision, budget=study.precision.budget + spare)
+        reference = reference_for(case, scene, precision, use_cache=study.use_cache)
+        effort = dataclasses.replace(study.effort, budget=study.effort.budget + spare)
+        for row, image in _cells(study, case, scene, reference, effort=effort, folder=folder, progress=progress):
             rows.append(row)
             if image is not None:
                 gradients[row.estimator] = image
@@ -127,6 +138,9 @@ def run_study(study: Study, *, folder: Path | None = None, progress: Progress | 
         # Dr.Jit compiles calls of all shapes that are alive, those of a forgotten scene included
         del scene
         gc.collect()
+        if study.share_budget:
+            own = study.precision.budget + len(study.estimators) * study.effort.budget
+            spare = max(0.0, spare + own - (time.perf_counter() - start))
     settings = study.settings()
     return Comparison(with_efficiency(rows, settings["baseline"]), pictures, settings)
 
@@ -137,6 +151,7 @@ def _cells(
     scene: mi.Scene,
     reference: Reference,
     *,
+    effort: Effort,
     folder: Path | None,
     progress: Progress | None,
 ) -> Iterator[tuple[Row, np.ndarray | None]]:
@@ -147,7 +162,7 @@ def _cells(
         file = _cell_file(study, case, reference, estimator, folder)
         cell = _load_cell(file)
         if cell is None:
-            cell = _run_cell(study, case, scene, estimator, reference)
+            cell = _run_cell(study, case, scene, estimator, reference, effort=effort)
             _store_cell(file, *cell)
         if progress:
             progress(case.name, estimator, cell[0])
@@ -155,19 +170,24 @@ def _cells(
 
 
 def _run_cell(
-    study: Study, case: Case, scene: mi.Scene, estimator: str, reference: Reference
+    study: Study, case: Case, scene: mi.Scene, estimator: str, reference: Reference, *, effort: Effort
 ) -> tuple[Row, np.ndarray | None]:
     if study.isolate:
-        return run_isolated(
-            case, estimator, reference, effort=study.effort, criteria=study.criteria, imports=study.imports
-        )
+        limit = study.time_limit or _default_time_limit(effort)
+        task = IsolatedTask(estimator, effort, study.criteria, study.imports, limit)
+        return run_isolated(case, reference, task)
     try:
         integrator = estimator_integrator(estimator, case.max_depth)
     except InputError:
         raise
     except Exception as error:  # the constructor of a user's integrator may raise anything
         return failure_row(case.name, estimator, error), None
-    return measure(case, scene, estimator, integrator, reference, effort=study.effort, criteria=study.criteria)
+    return measure(case, scene, estimator, integrator, reference, effort=effort, criteria=study.criteria)
+
+
+def _default_time_limit(effort: Effort) -> float:
+    """Seconds for an isolated cell: four seeds are measured whatever the budget is, and each may be slow."""
+    return 10 * effort.budget + 300
 
 
 def _check_name(estimator: str) -> None:
