@@ -1,4 +1,4 @@
-"""The edges of all meshes and rectangles of a scene: where one surface can end in front of another."""
+"""The edges of all meshes, rectangles and instances of meshes: where one surface can end in front of another."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import mitsuba as mi
 import numpy as np
 
 from . import mesh
+from .placements import placement_of
 
 #: Positions closer than this fraction of a mesh's extent are one vertex
 WELDING_TOLERANCE = 1e-6
@@ -25,6 +26,13 @@ class EdgeTable:
     left: mi.UInt32  #: opposite corner of one adjacent face [E]
     right: mi.UInt32  #: opposite corner of the other; equals ``left`` on open borders [E]
     count: int  #: E
+    owner: mi.UInt32  #: index into ``owners``: the shape whose motion moves the edge [E]
+    owners: tuple[mi.Shape, ...]  #: meshes and rectangles, and the instances that place a mesh of a group
+
+    @property
+    def instances(self) -> tuple[mi.Shape | None, ...]:
+        """The owners whose transform places their edges; None for those whose vertices are in world space."""
+        return tuple(s if s.class_name() == "Instance" else None for s in self.owners)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,18 +74,48 @@ def _mesh_edges(positions: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 def build_edges(scene: mi.Scene) -> EdgeTable | None:
     """Collect the edges of a scene once per topology; None if it has none."""
-    shapes, rows = [], []
-    for shape in scene.shapes():
-        if not shape.is_mesh():
-            continue
-        edges = _mesh_edges(*mesh.triangles(shape))
-        rows.append(np.column_stack([np.full(len(edges), len(shapes)), edges]))
-        shapes.append(shape)
-    table = np.concatenate(rows) if rows else np.zeros((0, 5), int)
+    shapes, owners, rows = [], [], []
+    for owner in scene.shapes():
+        for shape in placed_shapes(scene, owner):
+            if not shape.is_mesh():
+                continue
+            if shape not in shapes:
+                shapes.append(shape)
+            edges = _mesh_edges(*mesh.triangles(shape))
+            rows.append(np.column_stack([np.full((len(edges), 2), [shapes.index(shape), len(owners)]), edges]))
+            owners.append(owner)
+    table = np.concatenate(rows) if rows else np.zeros((0, 6), int)
     if not len(table):
         return None
-    columns = [mi.UInt32(np.ascontiguousarray(column, dtype=np.uint32)) for column in table.T]
-    return EdgeTable(mi.ShapePtr(shapes), *columns, count=len(table))
+    shape, owner, *corners = (mi.UInt32(np.ascontiguousarray(column, dtype=np.uint32)) for column in table.T)
+    return EdgeTable(mi.ShapePtr(shapes), shape, *corners, count=len(table), owner=owner, owners=tuple(owners))
+
+
+def placed_shapes(scene: mi.Scene, shape: mi.Shape) -> list[mi.Shape]:
+    """The shapes that a shape of the scene stands for: itself, or the members of the group that it is an instance of.
+
+    Mitsuba tells the group of an instance in its description only.
+    """
+    if shape.class_name() != "Instance":
+        return [shape]
+    text = str(shape)
+    for child in children(scene):
+        if child.class_name() == "ShapeGroupPlugin" and f'name = "{child.id()}"' in text:
+            return [member for member in children(child) if isinstance(member, mi.Shape)]
+    return []
+
+
+def children(parent: mi.Object) -> list[mi.Object]:
+    """The objects that an object of the scene is made of."""
+    found = []
+
+    class Visitor(mi.TraversalCallback):
+        def put(self, name, value, flags, *_):
+            if isinstance(value, mi.Object):
+                found.append(value)
+
+    parent.traverse(Visitor())
+    return found
 
 
 def look_up(table: EdgeTable, index: mi.UInt32, active: mi.Bool = True) -> Edge:
@@ -90,6 +128,9 @@ def look_up(table: EdgeTable, index: mi.UInt32, active: mi.Bool = True) -> Edge:
     shape = dr.gather(mi.ShapePtr, table.shapes, dr.gather(mi.UInt32, table.shape, index, active), active)
     columns = [dr.gather(mi.UInt32, c, index, active) for c in (table.start, table.end, table.left, table.right)]
     corners = [mesh.vertex_position(shape, column, active) for column in columns]
+    if any(table.instances):
+        placement = placement_of(table.instances, dr.gather(mi.UInt32, table.owner, index, active), active)
+        corners = [placement.point(corner) for corner in corners]
     return Edge(*corners, border=columns[2] == columns[3])
 
 

@@ -62,6 +62,35 @@ class EmitterEnd:
     ds: mi.DirectionSample3f  #: as seen from the curve point [N]
     light: mi.Spectrum  #: emitted radiance over its density per solid angle at the curve point [N]
 
+    @property
+    def is_distant(self) -> mi.Bool:
+        """Whether the light comes from a direction instead of a point. [N]"""
+        kind = self.ds.emitter.flags()
+        return mi.has_flag(kind, mi.EmitterFlags.Infinite) | mi.has_flag(kind, mi.EmitterFlags.DeltaDirection)
+
+    def view(self) -> tuple[mi.Vector3f, mi.Bool]:
+        """From where the occluder is seen: a point, or a direction, and which of the two. [N]"""
+        distant = self.is_distant
+        return mi.Vector3f(dr.select(distant, self.ds.d, self.ds.p)), ~distant
+
+    def seen_from(self, scene: mi.Scene, b: mi.Point3f, wavelengths: mi.Wavelength) -> EmitterEnd:
+        """The same emitter point for another curve point than the one that it was sampled for."""
+        ds = dr.detach(self.ds, True)
+        offset = ds.p - b
+        distance = dr.norm(offset)
+        distant = self.is_distant
+        on_surface = mi.has_flag(ds.emitter.flags(), mi.EmitterFlags.Surface)
+        d = dr.select(distant, ds.d, offset / distance)
+        per_area = dr.abs_dot(ds.n, ds.d) / dr.square(ds.dist)
+        per_solid_angle = dr.square(distance) / dr.abs_dot(ds.n, d)
+        ds.pdf = dr.select(on_surface, ds.pdf * per_area * per_solid_angle, ds.pdf)
+        ds.d, ds.dist = d, dr.select(distant, ds.dist, distance)
+        it = dr.zeros(mi.SurfaceInteraction3f, dr.width(b))
+        it.p, it.wavelengths = b, wavelengths
+        emission = scene.eval_emitter_direction(it, ds)
+        visible = (ds.pdf > 0) & dr.isfinite(ds.pdf)
+        return EmitterEnd(ds, dr.select(visible, emission / ds.pdf, 0))
+
     def middle(self, scene: mi.Scene, near: mi.SurfaceInteraction3f, r: mi.Float, active: mi.Bool) -> mi.Point3f:
         """Where the line between two material points passes the edge, attached to both.
 
@@ -72,9 +101,8 @@ class EmitterEnd:
         ds = self.ds
         if emitters_move(scene):
             ds = follow_emitter(scene, near, ds, moving=True, active=active)[0]
-        kind = ds.emitter.flags()
-        distant = mi.has_flag(kind, mi.EmitterFlags.Infinite) | mi.has_flag(kind, mi.EmitterFlags.DeltaDirection)
-        return dr.select(distant, near.p + ds.d * r, dr.lerp(near.p, ds.p, r / (r + dr.detach(ds.dist))))
+        t = r / (r + dr.detach(ds.dist))
+        return dr.select(self.is_distant, near.p + ds.d * r, dr.lerp(near.p, ds.p, t))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +110,11 @@ class SurfaceEnd:
     """The far end of a line on a surface that reflects light toward the edge, or in the environment."""
 
     pi: mi.PreliminaryIntersection3f
-    ray: mi.Ray3f
+    ray: mi.Ray3f  #: from the edge toward the light
+
+    def view(self) -> tuple[mi.Vector3f, mi.Bool]:
+        """From where the occluder is seen: a direction. [N]"""
+        return self.ray.d, mi.Bool(False)
 
     def middle(self, scene: mi.Scene, near: mi.SurfaceInteraction3f, r: mi.Float, active: mi.Bool) -> mi.Point3f:
         """Where the line between two material points passes the edge; fixed directions end in the environment."""
@@ -91,8 +123,12 @@ class SurfaceEnd:
         return dr.select(far.is_valid(), dr.lerp(near.p, far.p, r / (r + distance)), near.p)
 
 
-def sample_emitter_end(context: Context, it: mi.Interaction3f, sampler: mi.Sampler) -> EmitterEnd:
-    """An emitter point for a curve point, not tested for visibility."""
+def sample_emitter_end(
+    context: Context, reference: mi.Point3f, wavelengths: mi.Wavelength, sampler: mi.Sampler
+) -> EmitterEnd:
+    """An emitter point for a point at or near the edge, not tested for visibility."""
+    it = dr.zeros(mi.Interaction3f, dr.width(reference))
+    it.p, it.wavelengths = reference, wavelengths
     ds, light = context.scene.sample_emitter_direction(it, sampler.next_2d(), False)
     return EmitterEnd(ds, light)
 
@@ -104,20 +140,13 @@ def is_lit(scene: mi.Scene, line: Line, end: EmitterEnd) -> mi.Bool:
     return line.active & (end.ds.pdf > 0) & ~scene.ray_test(ray, line.active)
 
 
-def trace_surface_end(
-    context: Context, line: Line, sampler: mi.Sampler, max_depth: mi.UInt32, active: mi.Bool
-) -> tuple[SurfaceEnd, mi.Spectrum]:
-    """What the line sees toward the light, without what emitters send themselves.
+def reflected_light(context: Context, end: SurfaceEnd, sampler: mi.Sampler, max_depth: mi.UInt32) -> mi.Spectrum:
+    """What the line sees toward the light, without what emitters send themselves. [N]
 
     Args:
         max_depth: Segments that the path may have from the edge on. [N]
-
-    Returns:
-        The far end and its reflected radiance. [N]
     """
-    scene, ray = context.scene, line.forward
-    pi = scene.ray_intersect_preliminary(ray, coherent=False, active=active)
-    si = pi.compute_surface_interaction(ray, mi.RayFlags.All, active)
-    emitted = si.emitter(scene).eval(si, active)
+    si = end.pi.compute_surface_interaction(end.ray, mi.RayFlags.All)
+    emitted = si.emitter(context.scene).eval(si)
     limits = dataclasses.replace(context.limits, max_depth=max_depth, hide_emitters=False)
-    return SurfaceEnd(pi, ray), context.radiance(sampler, ray, active, limits) - emitted
+    return context.radiance(sampler, end.ray, mi.Bool(True), limits) - emitted

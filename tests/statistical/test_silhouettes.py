@@ -13,8 +13,8 @@ from pbdr.compare.statistics import assert_unbiased
 from pbdr.errors import InputError
 
 
-def stage(light: dict, *, rfilter: str = "gaussian", sample_border: bool = False) -> mi.Scene:
-    """A box with split vertices that floats over a floor."""
+def stage(light: dict, thing: dict | None = None, *, rfilter: str = "gaussian", sample_border: bool = False):
+    """A box with split vertices, or something else, that floats over a floor."""
     transform = mi.ScalarTransform4f()
     return mi.load_dict(
         {
@@ -34,15 +34,35 @@ def stage(light: dict, *, rfilter: str = "gaussian", sample_border: bool = False
                 "sampler": {"type": "independent"},
             },
             "floor": {"type": "rectangle", "to_world": transform.scale(3)},
-            "box": {
-                "type": "cube",
-                "to_world": transform.translate([0, 0, 0.9]).rotate([0, 0, 1], 25).scale(0.4),
-                "bsdf": {"type": "diffuse", "reflectance": {"type": "rgb", "value": [0.3, 0.6, 0.3]}},
-            },
+            **(thing or {"box": {"type": "cube", "to_world": floating(), "bsdf": green()}}),
             "lamp": light,
         },
         optimize=False,
     )
+
+
+def floating() -> mi.ScalarTransform4f:
+    return mi.ScalarTransform4f().translate([0, 0, 0.9]).rotate([0, 0, 1], 25).scale(0.4)
+
+
+def green() -> dict:
+    return {"type": "diffuse", "reflectance": {"type": "rgb", "value": [0.3, 0.6, 0.3]}}
+
+
+def of(kind: str) -> dict:
+    """A sphere, disk or cylinder that floats, seen from both sides."""
+    return {"box": {"type": kind, "to_world": floating(), "bsdf": {"type": "twosided", "bsdf": green()}}}
+
+
+def instance() -> dict:
+    """Two instances of a cube, one of which moves."""
+    group = {"type": "ref", "id": "group"}
+    other = mi.ScalarTransform4f().translate([-0.6, 0.5, 0.3]).scale(0.3)
+    return {
+        "group": {"type": "shapegroup", "cube": {"type": "cube", "bsdf": green()}},
+        "box": {"type": "instance", "g": group, "to_world": floating()},
+        "other": {"type": "instance", "g": group, "to_world": other},
+    }
 
 
 def area() -> dict:
@@ -70,9 +90,18 @@ CASES = {
     "camera": (lambda: stage(area()), P.translate("camera.to_world", (1, 0, 0.3))),
     "field of view": (lambda: stage(area()), P.uniform("camera.x_fov")),
     "box filter": (lambda: stage(area(), rfilter="box"), P.translate("box.vertex_positions", (1, 0.2, 0.1))),
+    "sphere": (lambda: stage(area(), of("sphere")), P.translate("box.to_world", (1, 0.2, 0.1))),
+    "sphere grows": (lambda: stage(point(), of("sphere")), P.scale("box.to_world")),
+    "sphere, sky": (lambda: stage(sky(), of("sphere")), P.translate("box.to_world", (0, 0, 1))),
+    "sphere at rest, moving light": (lambda: stage(area(), of("sphere")), P.translate("lamp.to_world", (1, 0.5, 0.2))),
+    "disk": (lambda: stage(area(), of("disk")), P.rotate("box.to_world", (1, 0.3, 0))),
+    "cylinder": (lambda: stage(area(), of("cylinder")), P.rotate("box.to_world", (1, 0.3, 0.2))),
+    "cylinder, point light": (lambda: stage(point(), of("cylinder")), P.translate("box.to_world", (1, 0.2, 0.1))),
+    "instance": (lambda: stage(area(), instance()), P.translate("box.to_world", (1, 0.2, 0.1))),
+    "receiver below an instance": (lambda: stage(point(), instance()), P.translate("floor.to_world", (0.3, 0.1, 1))),
     "sampled border": (lambda: stage(area(), sample_border=True), P.translate("camera.to_world", (1, 0, 0.3))),
 }
-FAST = ("occluder, area light", "receiver, point light", "camera")
+FAST = ("occluder, area light", "receiver, point light", "camera", "sphere", "cylinder, point light")
 
 
 def integrator(boundary: str = "silhouettes", max_depth: int = 3) -> mi.Integrator:
@@ -111,11 +140,23 @@ def test_without_boundary_term_is_biased():
     assert_unbiased(np.stack(samples), reference)
 
 
+def grid() -> dict:
+    return {"type": "sdfgrid", "grid": mi.TensorXf(np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 2, 2, 1))}
+
+
+def group_of_spheres() -> dict:
+    return {"type": "shapegroup", "ball": {"type": "sphere"}}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"type": "sphere", "radius": 0.3}, "Sphere"),
-        ({"type": "cube", "bsdf": {"type": "conductor"}}, "perfectly specular"),
+        (lambda: {"thing": grid()}, "SDFGrid"),
+        (lambda: {"thing": {"type": "cube", "bsdf": {"type": "conductor"}}}, "perfectly specular"),
+        (
+            lambda: {"group": group_of_spheres(), "thing": {"type": "instance", "g": {"type": "ref", "id": "group"}}},
+            "Sphere",
+        ),
     ],
 )
 def test_shapes_that_cannot_be_sampled_are_refused(change, words):
@@ -125,8 +166,8 @@ def test_shapes_that_cannot_be_sampled_are_refused(change, words):
             "type": "scene",
             "camera": {"type": "perspective", "to_world": transform.look_at([0, -4, 0], [0, 0, 0], [0, 0, 1])},
             "lamp": {"type": "point", "position": [0, -3, 3]},
-            "thing": change,
             "box": {"type": "cube", "to_world": transform.translate([2, 0, 0])},
+            **change(),
         },
         optimize=False,
     )

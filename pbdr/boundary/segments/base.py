@@ -1,0 +1,83 @@
+"""What all kinds of boundary segments share: they are found detached, thinned out, and only then differentiated."""
+
+from __future__ import annotations
+
+import abc
+from typing import ClassVar
+
+import drjit as dr
+import mitsuba as mi
+
+from ...geometry.curves import Curves, Place, find_place
+from ...geometry.motion import MovingShapes
+from ...seeds import derive_seed
+from ...transport.emitter import emitters_move
+from ...transport.film import Context, FilmSamples
+from ...transport.sensor import sensor_moves
+from .guide import Guide, Sampling
+
+
+class Segments(abc.ABC):
+    """Boundary segments of one kind in one pass."""
+
+    name: ClassVar[str]
+
+    #: Samples per interior sample if nothing else is asked for
+    share: ClassVar[float]
+
+    def __init__(self, context: Context, curves: Curves, moving: MovingShapes, count: int):
+        self.context = context
+        self.curves = curves
+        self.moving = moving
+        self.count = count
+        # Asked here, because nothing is attached while samples are found
+        self.sensor_moves = sensor_moves(context.sensor)
+        self.emitters_move = emitters_move(context.scene)
+
+    @abc.abstractmethod
+    def base_density(self) -> mi.Float:
+        """What geometry says about the cells; 0 only where nothing can be contributed. [C]"""
+
+    @abc.abstractmethod
+    def find(self, sampling: Sampling, sampler: mi.Sampler) -> dict:
+        """Detached samples: arrays by name, among them ``active``, ``cell`` and ``u``. [N]"""
+
+    @abc.abstractmethod
+    def film_samples(self, sampling: Sampling, found: dict, sampler: mi.Sampler) -> FilmSamples:
+        """The samples that are left, attached. [M]"""
+
+    def open(self, guide: Guide, *, pilot: bool = False) -> Sampling:
+        """The density of this gradient."""
+        with dr.suspend_grad():
+            place = find_place(self.curves, dr.arange(mi.UInt32, self.curves.count), mi.Float(0.5)).point
+            box = self.context.scene.bbox()
+            extent = dr.maximum(dr.norm(box.extents()), 1e-6)
+            return guide.open(self._seed("pilot" if pilot else "guide"), self.base_density(), dr.detach(place), extent)
+
+    def start(self, sampling: Sampling, *, pilot: bool = False) -> dict:
+        """Find samples; their arrays are being computed when this returns."""
+        with dr.suspend_grad():
+            found = self.find(sampling, self._sampler("pilot" if pilot else "find", self.count))
+            sampling.count(found["cell"])
+            sampling.schedule()
+            dr.eval(found)
+        return found
+
+    def finish(self, sampling: Sampling, found: dict) -> FilmSamples | None:
+        """Drop what contributes nothing, and attach the rest; None if nothing is left."""
+        index = dr.compress(found["active"])
+        if dr.width(index) == 0:
+            return None
+        left = {k: v if dr.width(v) == 1 else dr.gather(type(v), v, index) for k, v in found.items()}
+        return self.film_samples(sampling, left, self._sampler("finish", dr.width(index)))
+
+    def _seed(self, label: str) -> mi.UInt32:
+        return mi.sample_tea_32(mi.UInt32(self.context.seed), derive_seed(0, "silhouettes", self.name, label))[0]
+
+    def _sampler(self, label: str, count: int) -> mi.Sampler:
+        sampler = mi.load_dict({"type": "independent"})
+        sampler.seed(self._seed(label), count)
+        return sampler
+
+    def place(self, cell: mi.UInt32, u: mi.Float) -> Place:
+        return find_place(self.curves, cell, u)

@@ -1,0 +1,131 @@
+"""Where boundary samples pay: a density over the cells of curves that is kept and refreshed across steps.
+
+Each gradient measures the second moment of what its samples contribute, cell by cell; the next one samples in
+proportion to its square root, which minimizes the variance, with a share that ignores the measurements so that nothing
+is ever missed. What a gradient measures does not change its own samples: every estimate is unbiased, and equal calls
+after equal earlier calls give equal results.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import drjit as dr
+import mitsuba as mi
+
+#: Share of the samples that follow the geometry alone
+UNGUIDED = 0.15
+
+#: How much of the memory survives a step without motion
+KEEP = 0.8
+
+#: Motion, as a share of the scene's extent, that makes measurements worthless
+STALE_MOTION = 0.05
+
+#: Most bins of measurements; with more cells neighbours share one
+MOST_BINS = 8192
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """What earlier samples measured, for each bin."""
+
+    square: mi.Float  #: sum of squared contributions times the bin's probability [B]
+    count: mi.Float  #: samples taken [B]
+    place: mi.Point3f  #: where the bin was [B]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """The density of one gradient and what it measures."""
+
+    density: mi.Float  #: of each cell, not normalized [C]
+    bin_density: mi.Float  #: sum over the cells of each bin [B]
+    cumulative: mi.Float64  #: sum of the densities up to each cell [C]
+    cells_per_bin: int
+    measured: Memory
+
+    def sample(self, sampler: mi.Sampler, count: int) -> tuple[mi.UInt32, mi.Float, mi.Float]:
+        """Stratified choices of cells.
+
+        Returns:
+            Cells [N], a number in [0, 1) that is left to choose a place in the cell [N], and the reciprocal of the
+            cell's probability; 0 if there is nothing to sample [N].
+        """
+        # Double precision: with a million cells the rounding of a sum in single precision is as large as a cell
+        last = dr.width(self.cumulative) - 1
+        total = dr.gather(mi.Float64, self.cumulative, last)
+        u = (mi.Float64(dr.arange(mi.UInt32, count)) + mi.Float64(sampler.next_1d())) / count * total
+        cell = dr.binary_search(0, last, lambda i: dr.gather(mi.Float64, self.cumulative, i) <= u)
+        density = dr.gather(mi.Float, self.density, cell)
+        rest = 1 - mi.Float((dr.gather(mi.Float64, self.cumulative, cell) - u) / mi.Float64(density))
+        rcp_pmf = dr.select(density > 0, mi.Float(total) / density, 0)
+        return cell, dr.clip(rest, 0, dr.one_minus_epsilon(mi.Float)), rcp_pmf
+
+    def count(self, cell: mi.UInt32) -> None:
+        """Add samples, whatever they contribute. [N]"""
+        dr.scatter_add(self.measured.count, mi.Float(1), cell // self.cells_per_bin)
+
+    def learn(self, cell: mi.UInt32, contribution: mi.Float, active: mi.Bool = True) -> None:
+        """Add what samples contributed, divided by their probability. [N]"""
+        bin = cell // self.cells_per_bin
+        total = mi.Float(dr.gather(mi.Float64, self.cumulative, dr.width(self.cumulative) - 1))
+        probability = dr.gather(mi.Float, self.bin_density, bin, active) / total
+        dr.scatter_add(self.measured.square, dr.square(contribution * probability), bin, active & (contribution > 0))
+
+    def schedule(self) -> None:
+        """Evaluate the measurements along with whatever is evaluated next."""
+        dr.schedule(self.measured.square, self.measured.count)
+
+
+class Guide:
+    """The memory of one kind of boundary as seen by one sensor.
+
+    A repeated seed is answered with the memory that its first call had, so that forward and reverse mode take the same
+    samples.
+    """
+
+    def __init__(self):
+        self._seed: mi.UInt32 | None = None  #: of the last gradient
+        self._before: Memory | None = None  #: the memory that it used
+        self._after: Memory | None = None  #: with what it measured
+
+    def open(self, seed: mi.UInt32, base: mi.Float, place: mi.Point3f, extent: mi.Float) -> Sampling:
+        """Begin a gradient.
+
+        Args:
+            seed: Of the gradient.
+            base: Density that geometry suggests, any scale; 0 only where nothing can be contributed. [C]
+            place: Middle of each cell, in any coordinates in which motion matters. [C]
+            extent: Size of the scene in these coordinates.
+        """
+        cells_per_bin = -(-dr.width(base) // MOST_BINS)
+        bin_count = -(-dr.width(base) // cells_per_bin)
+        bin = dr.arange(mi.UInt32, dr.width(base)) // cells_per_bin
+        centre = dr.gather(mi.Point3f, place, dr.arange(mi.UInt32, bin_count) * cells_per_bin)
+        bin_base = dr.zeros(mi.Float, bin_count)
+        dr.scatter_add(bin_base, base, bin)
+
+        old = self._recall(seed, bin_count, centre)
+        moved = dr.norm(centre - old.place) / (STALE_MOTION * extent)
+        keep = dr.exp(-dr.square(moved))
+        measured = Memory(old.square * (KEEP * keep), old.count * (KEEP * keep), centre)
+        self._seed, self._before, self._after = mi.UInt32(seed), old, measured
+
+        # Root mean square of each bin, spread over its cells as geometry suggests
+        worth = dr.select((old.count > 0) & (bin_base > 0), keep * dr.sqrt(old.square / old.count), 0)
+        worth_sum, base_sum = dr.sum(worth), dr.sum(base)
+        guided = dr.select(worth_sum > 0, (1 - UNGUIDED) * worth / (bin_base * worth_sum), 0)
+        guided = dr.select(bin_base > 0, guided, 0) + dr.select(worth_sum > 0, UNGUIDED, 1) / base_sum
+        density = dr.select(base > 0, base * dr.gather(mi.Float, guided, bin), 0)
+        cumulative = dr.cumsum(mi.Float64(density))
+        return Sampling(density, bin_base * guided, cumulative, cells_per_bin, measured)
+
+    def _recall(self, seed: mi.UInt32, bin_count: int, centre: mi.Point3f) -> Memory:
+        if self._after is None or dr.width(self._after.count) != bin_count:
+            return Memory(dr.zeros(mi.Float, bin_count), dr.zeros(mi.Float, bin_count), centre)
+        again = mi.UInt32(seed) == self._seed
+        fields = (f.name for f in dataclasses.fields(Memory))
+        memory = Memory(*(dr.select(again, getattr(self._before, f), getattr(self._after, f)) for f in fields))
+        dr.eval(memory.square, memory.count, memory.place)
+        return memory

@@ -1,0 +1,99 @@
+"""Boundary segments that end in the camera."""
+
+from __future__ import annotations
+
+import drjit as dr
+import mitsuba as mi
+
+from ...geometry.curves import touch
+from ...transport.film import FilmSamples, in_sampled_area
+from ...transport.path import first_hit
+from ...transport.sensor import camera_rays, project, project_first_vertex
+from .base import Segments
+from .guide import Sampling
+
+#: Offset of boundary rays from their edge on the film, pixels
+FILM_OFFSET = 1e-3
+
+
+class Primary(Segments):
+    """Silhouettes seen directly: the background's radiance, times the speed of the edge against it on the film.
+
+    Only the occluded side jumps: the occluder's own visible region ends at a point of its surface that stands still in
+    the surface form.
+    """
+
+    name = "primary"
+    share = 0.25
+
+    def _vertex(self) -> mi.Point3f:
+        return self.context.sensor.world_transform() @ mi.Point3f(0)
+
+    def base_density(self) -> mi.Float:
+        """Length on the film of every cell that is a silhouette from the camera."""
+        sensor, x0 = self.context.sensor, mi.Vector3f(dr.detach(self._vertex()))
+        place = self.place(dr.arange(mi.UInt32, self.curves.count), mi.Float(0.5))
+        seen = touch(place, x0, mi.Bool(True))
+        middle, half = dr.detach(seen.point), 0.5 * seen.tangent * place.extent
+        on_film = project(sensor, x0, middle - x0)
+        length = 2 * dr.norm(_on_film(sensor, on_film, half))
+        # A cell that reaches behind the camera has no finite length there; its part in view is bounded by the film
+        diagonal = dr.norm(mi.ScalarVector2f(self.context.sensor.film().crop_size()))
+        depths = [on_film.depth] + [project(sensor, x0, middle + h - x0).depth for h in (half, -half)]
+        in_front = dr.max(mi.Vector3f(*depths)) > sensor.near_clip()
+        crosses = dr.min(mi.Vector3f(*depths)) <= 0
+        length = dr.select(crosses, diagonal, dr.minimum(length, 4 * diagonal))
+        return dr.detach(dr.select(in_front & seen.active, length, 0), True)
+
+    def find(self, sampling: Sampling, sampler: mi.Sampler) -> dict:
+        context, sensor = self.context, self.context.sensor
+        x0 = dr.detach(self._vertex())
+        cell, u, rcp_pmf = sampling.sample(sampler, self.count)
+        place = self.place(cell, u)
+        at = touch(place, mi.Vector3f(x0), mi.Bool(True))
+        b = dr.detach(at.point)
+        seen = project(sensor, x0, b - x0)
+
+        # Tangent and normal of the projected edge, the normal pointing into the occluder
+        tangent = _on_film(sensor, seen, at.tangent)
+        inward = dr.cross(at.tangent, b - x0)
+        inward *= dr.sign(dr.dot(inward, at.occluder))
+        normal = dr.normalize(mi.Vector2f(-tangent.y, tangent.x))
+        normal *= dr.sign(dr.dot(normal, _on_film(sensor, seen, inward)))
+
+        # Just outside the occluder: the background, unless something covers the edge
+        beside = dr.detach(mi.Point2f(seen.position) - normal * FILM_OFFSET)
+        ray, response = camera_rays(sensor, sampler, beside)
+        active = at.active & (rcp_pmf > 0) & (seen.depth > sensor.near_clip())
+        active &= in_sampled_area(sensor.film(), seen.position)
+        pi, ray = first_hit(context.scene, mi.Ray3f(dr.detach(ray, True)), context.limits, active)
+        hit = pi.compute_surface_interaction(ray, mi.RayFlags.Minimal, active)
+        active &= ~hit.is_valid() | (dr.norm(hit.p - x0) > dr.norm(b - x0) * (1 - 1e-4))
+        active &= self.moving.has(place.owner) | self.moving.hit(pi) | mi.Bool(self.sensor_moves)
+        scale = dr.norm(tangent) * place.extent * rcp_pmf * (context.spp / self.count)
+        return {
+            "active": active, "cell": cell, "u": u, "scale": scale, "beside": beside, "normal": normal,
+            "response": response, "o": ray.o, "d": ray.d, "wavelengths": ray.wavelengths, "pi": pi,
+        }  # fmt: skip
+
+    def film_samples(self, sampling: Sampling, found: dict, sampler: mi.Sampler) -> FilmSamples:
+        context, sensor = self.context, self.context.sensor
+        ray = mi.Ray3f(found["o"], found["d"], 0, found["wavelengths"])
+        with dr.suspend_grad():
+            L = context.radiance(sampler, ray, mi.Bool(True), context.limits) * found["response"]
+            sampling.learn(found["cell"], found["scale"] * dr.max(L))
+            dr.schedule(L)
+            sampling.schedule()
+        x0 = self._vertex()
+        at = touch(self.place(found["cell"], found["u"]), mi.Vector3f(dr.detach(x0)), mi.Bool(True))
+        seen = project(sensor, x0, at.point - x0)
+        behind = project_first_vertex(sensor, found["pi"], ray, found["beside"])
+        speed = dr.dot(found["normal"], seen.position - behind.position)
+        weight = found["scale"] * (speed - dr.detach(speed))
+        return FilmSamples(dr.detach(seen.position), L * weight, weight, ray.wavelengths)
+
+
+def _on_film(sensor: mi.Sensor, seen, displacement: mi.Vector3f) -> mi.Vector2f:
+    """Film displacement, pixels, of points that move by a world-space displacement. [N]"""
+    d = sensor.world_transform().inverse() @ mi.Vector3f(displacement)
+    return mi.Vector2f(d.x - seen.slope.x * d.z, d.y - seen.slope.y * d.z) * seen.scale / seen.depth

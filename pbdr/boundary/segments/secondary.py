@@ -1,0 +1,163 @@
+"""Boundary segments between a surface and a light, or between two surfaces."""
+
+from __future__ import annotations
+
+import drjit as dr
+import mitsuba as mi
+
+from ...geometry.curves import Place, Touch, curve_measure, sample_direction, touch
+from ...geometry.motion import material_point
+from ...transport.film import FilmSamples
+from ...transport.importance import carry_to_sensor
+from ...transport.lines import (
+    CurvePoint,
+    EmitterEnd,
+    SurfaceEnd,
+    is_lit,
+    line_through,
+    reflected_light,
+    sample_emitter_end,
+)
+from .base import Segments
+from .guide import Sampling
+
+
+class Direct(Segments):
+    """Boundaries of light that comes straight from emitters: shadows."""
+
+    name = "direct"
+    share = 0.5
+
+    def base_density(self) -> mi.Float:
+        """Length, and how likely a line sees it as a silhouette."""
+        length, opening = curve_measure(self.curves)
+        return length * dr.sqrt(opening / dr.pi)
+
+    def find(self, sampling: Sampling, sampler: mi.Sampler) -> dict:
+        context, scene = self.context, self.context.scene
+        cell, u, rcp_pmf = sampling.sample(sampler, self.count)
+        place = self.place(cell, u)
+        wavelengths, response = _wavelengths(context.sensor, sampler)
+        reference = mi.Point3f(dr.detach(place.point))
+        end = sample_emitter_end(context, reference, wavelengths, sampler)
+        at = touch(place, mi.Vector3f(dr.select(end.is_distant, end.ds.d, end.ds.p)), ~end.is_distant)
+        if place.smooth is not None:
+            end = end.seen_from(scene, dr.detach(at.point), wavelengths)
+        line = line_through(_curve_point(at, place, rcp_pmf), end.ds.d, wavelengths, at.active & (rcp_pmf > 0))
+        lit = is_lit(scene, line, end)
+        bounces, rcp_probability = _bounces(context.limits.max_depth, 2, sampler)
+        factor = end.light * response * rcp_probability
+        found = _joined(self, sampler, (place, at, line), lit & (dr.max(factor) > 0), factor, (bounces, rcp_pmf))
+        if not self.emitters_move:
+            found["active"] &= self.moving.has(place.owner) | self.moving.hit(found["near"])
+        return {**found, "cell": cell, "u": u, "ds": end.ds}
+
+    def film_samples(self, sampling: Sampling, found: dict, sampler: mi.Sampler) -> FilmSamples:
+        with dr.suspend_grad():
+            end = EmitterEnd(found["ds"], mi.Spectrum(0))
+        return _attached(self, sampling, found, end, found["weight"])
+
+
+class Indirect(Segments):
+    """Boundaries of light that other surfaces reflect: occlusion between surfaces, reflections of silhouettes."""
+
+    name = "indirect"
+    share = 0.25
+
+    def base_density(self) -> mi.Float:
+        """Length, and how many directions see it as a silhouette."""
+        length, opening = curve_measure(self.curves)
+        return length * opening
+
+    def find(self, sampling: Sampling, sampler: mi.Sampler) -> dict:
+        context = self.context
+        cell, u, rcp_pmf = sampling.sample(sampler, self.count)
+        place = self.place(cell, u)
+        ω, rcp_pdf = sample_direction(place, sampler.next_2d())
+        at = touch(place, ω, mi.Bool(False))
+        wavelengths, response = _wavelengths(context.sensor, sampler)
+        line = line_through(_curve_point(at, place, rcp_pmf), ω, wavelengths, at.active & (rcp_pmf > 0))
+        far = context.scene.ray_intersect_preliminary(line.forward, coherent=False, active=line.active)
+        bounces, rcp_probability = _bounces(context.limits.max_depth, 3, sampler)
+        factor = response * rcp_pdf * rcp_probability
+        # Nothing is reflected by the environment
+        found = _joined(self, sampler, (place, at, line), line.active & far.is_valid(), factor, (bounces, rcp_pmf))
+        found["active"] &= self.moving.has(place.owner) | self.moving.hit(found["near"]) | self.moving.hit(far)
+        return {**found, "cell": cell, "u": u, "far": far, "ω": ω, "bounces": bounces}
+
+    def film_samples(self, sampling: Sampling, found: dict, sampler: mi.Sampler) -> FilmSamples:
+        context = self.context
+        end = SurfaceEnd(found["far"], mi.Ray3f(found["o"], found["ω"], 0, found["wavelengths"]))
+        with dr.suspend_grad():
+            depth = mi.UInt32(context.limits.max_depth) - 1 - found["bounces"]
+            F = found["weight"] * reflected_light(context, end, sampler, depth)
+            dr.schedule(F)
+        return _attached(self, sampling, found, end, F)
+
+
+def _curve_point(at: Touch, place: Place, rcp_pmf: mi.Float) -> CurvePoint:
+    length = dr.norm(at.tangent)
+    return CurvePoint(at.point, at.tangent / length, at.occluder, length * place.extent * rcp_pmf)
+
+
+def _joined(segments: Segments, sampler, boundary, active, factor, numbers) -> dict:
+    """Carry the jump of light at boundary segments to the film.
+
+    Args:
+        boundary: Place, touching point and line. [N]
+        factor: Of the light, apart from what is carried. [N]
+        numbers: Surfaces on the way to the sensor, and the reciprocal probability of the cell. [N]
+    """
+    place, at, line = boundary
+    bounces, rcp_pmf = numbers
+    context = segments.context
+    pi = context.scene.ray_intersect_preliminary(line.backward, coherent=False, active=active)
+    si = pi.compute_surface_interaction(line.backward, mi.RayFlags.All, active)
+    joined = carry_to_sensor(context.scene, context.sensor, sampler, si, line.forward.d, bounces, active)
+    scale = line.sine * dr.norm(at.tangent) * place.extent * rcp_pmf * (context.spp / segments.count)
+    weight = dr.select(joined.active, joined.weight * factor * scale, 0)
+    return {
+        "active": joined.active & (dr.max(weight) > 0), "weight": weight, "position": joined.position, "near": pi,
+        "inward": line.inward, "o": line.backward.o, "d": line.backward.d, "wavelengths": line.backward.wavelengths,
+    }  # fmt: skip
+
+
+def _attached(
+    segments: Segments, sampling: Sampling, found: dict, end: EmitterEnd | SurfaceEnd, F: mi.Spectrum
+) -> FilmSamples:
+    """Boundary segments with the speed of their boundary."""
+    with dr.suspend_grad():
+        sampling.learn(found["cell"], dr.max(F))
+        sampling.schedule()
+    scene = segments.context.scene
+    ray = mi.Ray3f(found["o"], found["d"], 0, found["wavelengths"])
+    near = material_point(found["near"], ray, mi.RayFlags.Minimal)
+    view, is_point = end.view()
+    at = touch(segments.place(found["cell"], found["u"]), view, is_point)
+    speed = dr.dot(found["inward"], at.point - end.middle(scene, near, dr.detach(near.t), mi.Bool(True)))
+    speed -= dr.detach(speed)
+    return FilmSamples(found["position"], F * speed, mi.Float(0) * speed, ray.wavelengths)
+
+
+def _bounces(max_depth: int, fewest: int, sampler: mi.Sampler) -> tuple[mi.UInt32, mi.Float]:
+    """How many surfaces lie between boundary segment and sensor: geometric, cut off at the path's depth.
+
+    Args:
+        fewest: Segments of the shortest path with such a boundary.
+
+    Returns:
+        Counts [N] and the reciprocal of their probability [N].
+    """
+    most = min(max_depth - fewest, 64)
+    u = sampler.next_1d()
+    keep = 0.5
+    # P(k) = (1 − q) q^k / (1 − q^(most + 1))
+    total = 1 - keep ** (most + 1)
+    k = dr.minimum(mi.UInt32(dr.floor(dr.log(1 - u * total) / dr.log(keep))), most)
+    return k, total / ((1 - keep) * dr.power(keep, mi.Float(k)))
+
+
+def _wavelengths(sensor: mi.Sensor, sampler: mi.Sampler) -> tuple[mi.Wavelength, mi.Spectrum]:
+    """Wavelengths of a boundary path and the sensor's response to them."""
+    sample = sampler.next_1d() if mi.is_spectral else mi.Float(0)
+    return sensor.sample_wavelengths(dr.zeros(mi.SurfaceInteraction3f), sample)

@@ -1,0 +1,244 @@
+"""All curves where a surface can end in front of another, divided into cells of which samples are taken.
+
+Three kinds share one index: edges of meshes (`edges.py`), rims of disks and cylinders, and the silhouettes of smooth
+shapes, which are a curve only once one knows from where they are seen: a circle on a sphere, two lines on a cylinder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import drjit as dr
+import mitsuba as mi
+import numpy as np
+
+from .edges import Edge, EdgeTable, build_edges, is_silhouette, look_up, opening_angle, sample_silhouette_direction
+from .placements import Placement, placement_of
+
+#: Long curves are divided until there are about so many cells
+CELLS_WANTED = 1024
+
+#: Curves of shapes without vertices: smooth, ball, height, inward, side, as in `RoundTable`
+_ROUND_CURVES = {
+    "Sphere": [(True, True, 0, 0, 0)],
+    "Disk": [(False, False, 0, 0, 0)],
+    "Cylinder": [
+        (False, False, 0, 1, 0),
+        (False, False, 1, -1, 0),
+        (True, False, 0, 0, 1),
+        (True, False, 0, 0, -1),
+    ],
+}
+
+#: Shapes whose curves are known, apart from meshes and instances of them
+ROUND_SHAPES = tuple(_ROUND_CURVES)
+
+
+@dataclasses.dataclass(frozen=True)
+class RoundTable:
+    """Curves of spheres, disks and cylinders in object space: radius 1, cylinders from z = 0 to 1."""
+
+    smooth: mi.Bool  #: a silhouette that depends on the viewpoint, not a rim [R]
+    ball: mi.Bool  #: on a sphere [R]
+    height: mi.Float  #: z of a rim [R]
+    inward: mi.Float  #: z direction from a cylinder's rim to its surface; 0 for disks [R]
+    side: mi.Float  #: which of a cylinder's two silhouettes, ±1 [R]
+    owner: mi.UInt32  #: index into ``owners`` [R]
+    owners: tuple[mi.Shape, ...]
+    count: int  #: R
+
+
+@dataclasses.dataclass(frozen=True)
+class Curves:
+    """The curves of a scene and their cells."""
+
+    edges: EdgeTable | None  #: curves 0 … E−1
+    rounds: RoundTable | None  #: curves E … E+R−1
+    curve: mi.UInt32  #: curve of each cell [C]
+    begin: mi.Float  #: where the cell begins on its curve, 0 … 1 [C]
+    extent: mi.Float  #: its share of the curve [C]
+    count: int  #: C
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Places on curves, before one knows the lines through them; attached."""
+
+    edge: Edge  #: edges as they are; rims by their tangent; smooth lanes undefined [N]
+    point: mi.Point3f  #: on the curve; for silhouettes of smooth shapes a point inside the shape [N]
+    owner: mi.UInt32  #: registry index of the shape that moves it [N]
+    extent: mi.Float  #: share of the curve that a cell covers [N]
+    smooth: mi.Bool | None  #: lanes on smooth shapes; None if there are none [N]
+    ball: mi.Bool  #: of those, lanes on spheres [N]
+    side: mi.Float  #: which of a cylinder's silhouettes [N]
+    t: mi.Float  #: place on the curve, 0 … 1 [N]
+    placement: Placement | None  #: of smooth lanes [N]
+
+
+@dataclasses.dataclass(frozen=True)
+class Touch:
+    """Where lines of a given direction or origin touch the curve's shape."""
+
+    point: mi.Point3f  #: attached to the shape's motion [N]
+    tangent: mi.Vector3f  #: velocity along the curve as its parameter grows, detached [N]
+    occluder: mi.Vector3f  #: toward the shape's surface or inside, detached [N]
+    active: mi.Bool  #: whether the surface ends here for such lines [N]
+
+
+def build_curves(scene: mi.Scene) -> Curves | None:
+    """Collect the curves of a scene once per topology; None if it has none."""
+    edges, rounds = build_edges(scene), _round_table(scene)
+    count = (edges.count if edges else 0) + (rounds.count if rounds else 0)
+    if count == 0:
+        return None
+    whole = Curves(
+        edges, rounds, dr.arange(mi.UInt32, count), dr.zeros(mi.Float, count), dr.ones(mi.Float, count), count
+    )
+    # Cells by length, as long as the table stays small
+    length = np.array(curve_measure(whole)[0], np.float64)
+    parts = np.ones(count, np.int64)
+    if count < CELLS_WANTED and length.sum() > 0:
+        parts += np.floor(length / length.sum() * (CELLS_WANTED - count)).astype(np.int64)
+    first = np.cumsum(parts) - parts
+    curve = np.repeat(np.arange(count), parts)
+    begin = (np.arange(parts.sum()) - first[curve]) / parts[curve]
+    return Curves(
+        edges, rounds, mi.UInt32(np.uint32(curve)), mi.Float(np.float32(begin)),
+        mi.Float(np.float32(1 / parts[curve])), len(curve),
+    )  # fmt: skip
+
+
+def _round_table(scene: mi.Scene) -> RoundTable | None:
+    owners, rows = [], []
+    for shape in scene.shapes():
+        curves = _ROUND_CURVES.get(shape.class_name())
+        if curves:
+            rows += [(*row, len(owners)) for row in curves]
+            owners.append(shape)
+    if not rows:
+        return None
+    smooth, ball, height, inward, side, owner = zip(*rows, strict=True)
+    return RoundTable(
+        mi.Bool(list(smooth)), mi.Bool(list(ball)), mi.Float(height), mi.Float(inward), mi.Float(side),
+        mi.UInt32(list(owner)), tuple(owners), len(rows),
+    )  # fmt: skip
+
+
+def find_place(curves: Curves, cell: mi.UInt32, u: mi.Float) -> Place:
+    """Places in cells, attached.
+
+    Args:
+        cell: [N]
+        u: Where in the cell, 0 … 1. [N]
+    """
+    curve = dr.gather(mi.UInt32, curves.curve, cell)
+    extent = dr.gather(mi.Float, curves.extent, cell)
+    t = dr.gather(mi.Float, curves.begin, cell) + u * extent
+    edge_count = curves.edges.count if curves.edges else 0
+    straight = curve < edge_count
+    places = []
+    if curves.edges:
+        edge = look_up(curves.edges, curve, straight)
+        ids = dr.reinterpret_array(mi.UInt32, mi.ShapePtr(list(curves.edges.owners)))
+        owner = dr.gather(mi.UInt32, ids, dr.gather(mi.UInt32, curves.edges.owner, curve, straight), straight)
+        point = edge.start + (edge.end - edge.start) * t
+        places.append(Place(edge, point, owner, extent, None, mi.Bool(False), mi.Float(0), t, None))
+    if curves.rounds:
+        places.append(_round_place(curves.rounds, curve - edge_count, ~straight, t, extent))
+    if len(places) == 1:
+        return places[0]
+    a, b = places
+    names = [f.name for f in dataclasses.fields(Edge)]
+    edge = Edge(*(dr.select(straight, getattr(a.edge, name), getattr(b.edge, name)) for name in names))
+    return dataclasses.replace(
+        b, edge=edge, point=dr.select(straight, a.point, b.point), owner=dr.select(straight, a.owner, b.owner)
+    )
+
+
+def _round_place(table: RoundTable, row: mi.UInt32, active: mi.Bool, t: mi.Float, extent: mi.Float) -> Place:
+    owner_index = dr.gather(mi.UInt32, table.owner, row, active)
+    owner = dr.gather(mi.UInt32, dr.reinterpret_array(mi.UInt32, mi.ShapePtr(list(table.owners))), owner_index, active)
+    placement = placement_of(table.owners, owner_index, active)
+    smooth, ball = (dr.gather(mi.Bool, column, row, active) for column in (table.smooth, table.ball))
+    height, inward, side = (
+        dr.gather(mi.Float, column, row, active) for column in (table.height, table.inward, table.side)
+    )
+    # A rim and its tangent; for smooth shapes the centre of a sphere or a point of a cylinder's axis
+    sin, cos = dr.sincos(t * dr.two_pi)
+    rim = mi.Point3f(dr.select(smooth, 0, cos), dr.select(smooth, 0, sin), dr.select(smooth & ~ball, t, height))
+    point = placement.point(rim)
+    start = dr.detach(point)
+    fixed = placement.detached()
+    to_surface = dr.select(inward != 0, mi.Vector3f(0, 0, inward), mi.Vector3f(-cos, -sin, 0))
+    left = start + fixed.vector(to_surface)
+    end = start + dr.two_pi * fixed.vector(mi.Vector3f(-sin, cos, 0))
+    edge = Edge(mi.Point3f(start), mi.Point3f(end), mi.Point3f(left), mi.Point3f(left), mi.Bool(active))
+    return Place(edge, point, owner, extent, active & smooth, ball, side, t, placement)
+
+
+def touch(place: Place, view: mi.Vector3f, is_point: mi.Bool) -> Touch:
+    """Where lines from a point, or along a direction, touch the shapes.
+
+    Args:
+        view: A point, or a direction of any length, world space, detached. [N]
+        is_point: Which of the two. [N]
+    """
+    edge = Edge(*(dr.detach(getattr(place.edge, f.name), True) for f in dataclasses.fields(Edge)))
+    b = dr.detach(place.point)
+    tangent, occluder = edge.end - edge.start, edge.left - edge.start
+    ω = dr.select(is_point, view - mi.Vector3f(b), view)
+    active = is_silhouette(edge, ω)
+    if place.smooth is None:
+        return Touch(place.point, tangent, occluder, active)
+
+    # The view in object space, in the plane across the axis for cylinders
+    fixed = place.placement.detached()
+    to_object = dr.rcp(fixed.linear)
+    v = to_object @ dr.select(is_point, view - fixed.origin, view)
+    v.z = dr.select(place.ball, v.z, 0)
+    distance = dr.norm(v)
+    w = dr.select(is_point, dr.rcp(distance), 0)
+    v *= dr.rcp(distance)
+    # Unit vectors n with n·view = 1 (or 0 for directions): normals of the surface where the line touches it
+    r = dr.safe_sqrt(1 - dr.square(w))
+    frame = mi.Frame3f(v)
+    sin, cos = dr.sincos(place.t * dr.two_pi)
+    across = dr.select(place.ball, frame.s * cos + frame.t * sin, mi.Vector3f(-v.y, v.x, 0) * place.side)
+    onward = dr.select(place.ball, (frame.t * cos - frame.s * sin) * (r * dr.two_pi), mi.Vector3f(0, 0, 1))
+    n = v * w + across * r
+    p = n + dr.select(place.ball, mi.Vector3f(0), mi.Vector3f(0, 0, place.t))
+    return Touch(
+        dr.select(place.smooth, place.placement.point(p), place.point),
+        dr.select(place.smooth, fixed.vector(onward), tangent),
+        dr.select(place.smooth, -fixed.vector(n), occluder),
+        dr.select(place.smooth, (w < 1) & (distance > 0), active),
+    )
+
+
+def curve_measure(curves: Curves) -> tuple[mi.Float, mi.Float]:
+    """Length of each cell in world space and the range of directions that see it as a silhouette, in radians. [C]"""
+    place = find_place(curves, dr.arange(mi.UInt32, curves.count), mi.Float(0.5))
+    edge = place.edge
+    length, opening = dr.norm(edge.end - edge.start), dr.select(edge.border, dr.pi, opening_angle(edge))
+    if place.smooth is not None:
+        linear = place.placement.linear
+        axis = dr.norm(linear @ mi.Vector3f(0, 0, 1))
+        length = dr.select(place.smooth, dr.select(place.ball, dr.two_pi * axis, axis), length)
+        opening = dr.select(place.smooth, dr.pi, opening)
+    return dr.detach(length * place.extent, True), dr.detach(opening, True)
+
+
+def sample_direction(place: Place, sample: mi.Point2f) -> tuple[mi.Vector3f, mi.Float]:
+    """A direction whose lines see the place as a silhouette, uniform in solid angle; any direction for smooth shapes.
+
+    Args:
+        sample: Uniform in the unit square. [N]
+
+    Returns:
+        Direction, unit length [N], and the reciprocal of its density per solid angle [N].
+    """
+    ω, rcp_pdf = sample_silhouette_direction(place.edge, sample)
+    if place.smooth is None:
+        return ω, rcp_pdf
+    anywhere = mi.warp.square_to_uniform_sphere(sample)
+    return dr.select(place.smooth, anywhere, ω), dr.select(place.smooth, 4 * dr.pi, rcp_pdf)
