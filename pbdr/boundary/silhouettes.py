@@ -23,12 +23,10 @@ import mitsuba as mi
 from ..errors import InputError
 from ..geometry.curves import ROUND_SHAPES, Curves, build_curves
 from ..geometry.edges import placed_shapes
-from ..geometry.motion import MovingShapes
-from ..transport.emitter import emitters_move
 from ..transport.film import Context, FilmSamples
 from . import register
 from .base import BoundaryTerm
-from .segments.base import Segments
+from .segments.base import Moves, Segments
 from .segments.guide import Guide, Sampling
 from .segments.primary import Primary
 from .segments.secondary import Direct, Indirect
@@ -94,12 +92,12 @@ class Silhouettes(BoundaryTerm):
             )
         if self._curves is None:
             return []
-        moving = MovingShapes.of(context.scene)
+        moves = Moves.of(context)
         kinds: list[type[Segments]] = [Primary]
         # A camera moves no segment between surfaces
-        if moving.any or emitters_move(context.scene):
+        if moves.shapes.any or moves.emitters:
             kinds += [Direct] * (context.limits.max_depth >= 2) + [Indirect] * (context.limits.max_depth >= 3)
-        begun = [self._begin(kind(context, self._curves, moving, self._count(context, kind))) for kind in kinds]
+        begun = [self._begin(kind(context, self._curves, moves, self._count(context, kind))) for kind in kinds]
         finished = [segments.finish(sampling, found) for segments, sampling, found in begun]
         return [samples for samples in finished if samples is not None]
 

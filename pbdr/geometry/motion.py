@@ -17,7 +17,8 @@ MOTION_KEYS = frozenset({"vertex_positions", "to_world", "center", "radius", "po
 
 def carries_motion(owner: mi.Object) -> bool:
     """Whether a parameter that moves this shape, emitter or sensor carries derivatives."""
-    return any(key in MOTION_KEYS and dr.grad_enabled(value) for key, value in mi.traverse(owner))
+    parameters = mi.traverse(owner)
+    return any(dr.grad_enabled(parameters[key]) for key in parameters.keys() & MOTION_KEYS)
 
 
 def material_point(

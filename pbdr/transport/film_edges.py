@@ -11,55 +11,65 @@ from __future__ import annotations
 import drjit as dr
 import mitsuba as mi
 
+from ..geometry.motion import MovingShapes
 from ..seeds import derive_seed
 from .film import Context, FilmSamples
 from .path import first_hit
-from .sensor import camera_rays, project_first_vertex
+from .sensor import camera_rays, project_first_vertex, sensor_moves
 
 
 def film_edge_samples(context: Context) -> list[FilmSamples]:
-    """Samples on the edges of the filter's domain; none if the film samples a border wide enough for its filter."""
+    """Samples on the edges of the filter's domain; none if the film samples a border wide enough for its filter.
+
+    None either if nothing moves that these samples see.
+    """
     film = context.sensor.film()
     every_pixel = film.rfilter().is_box_filter()
     if film.sample_border() and not every_pixel:
         return []
-    return [s for axis in (0, 1) for s in _edge_samples(context, axis, every_pixel=every_pixel)]
+    with dr.suspend_grad():
+        position, vertical, first, sampler = _edge_positions(context, every_pixel=every_pixel)
+        ray, response = camera_rays(context.sensor, sampler, position)
+        pi, ray = first_hit(context.scene, dr.detach(ray, True), context.limits, mi.Bool(True))
+    if not (sensor_moves(context.sensor) or dr.any(MovingShapes.of(context.scene).hit(pi))):
+        return []
+    with dr.suspend_grad():
+        L = context.radiance(sampler, ray, mi.Bool(True), context.limits) * response
+    moved = project_first_vertex(context.sensor, pi, ray, position)
+    speed = dr.select(vertical, moved.position.x, moved.position.y)
+    speed -= dr.detach(speed)
+
+    if not every_pixel:
+        weight = dr.select(first, speed, -speed)
+        return [FilmSamples(position, L * weight, weight, ray.wavelengths)]
+    # What leaves the pixel before the edge enters the one behind it
+    step = mi.Vector2f(dr.select(vertical, 0.5, 0), dr.select(vertical, 0, 0.5))
+    return [FilmSamples(position + step * sign, L * (sign * speed), sign * speed, ray.wavelengths) for sign in (-1, 1)]
 
 
-def _edge_samples(context: Context, axis: int, *, every_pixel: bool) -> list[FilmSamples]:
-    """Samples on all edges normal to one axis of the film, ``spp`` on each pixel's length."""
+def _edge_positions(context: Context, *, every_pixel: bool) -> tuple[mi.Point2f, mi.Bool, mi.Bool, mi.Sampler]:
+    """Stratified film positions on all edges, ``spp`` on each pixel's length.
+
+    Returns:
+        Positions, whether their edge is vertical, whether it is the first of its direction [N], and the sampler.
+    """
     film = context.sensor.film()
     size, offset = mi.ScalarVector2i(film.crop_size()), mi.ScalarVector2i(film.crop_offset())
-    along, lines = int(size[1 - axis]), int(size[axis]) + 1 if every_pixel else 2
+    width, height = int(size[0]), int(size[1])
+    columns, rows = (width + 1, height + 1) if every_pixel else (2, 2)
+    vertical_count, horizontal_count = context.spp * height * columns, context.spp * width * rows
+    count = vertical_count + horizontal_count
     sampler = context.sensor.sampler().clone()
-    count = context.spp * along * lines
     sampler.set_sample_count(1)
     sampler.set_samples_per_wavefront(1)
-    sampler.seed(mi.sample_tea_32(mi.UInt32(context.seed), derive_seed(0, "film edge", axis))[0], count)
+    sampler.seed(mi.sample_tea_32(mi.UInt32(context.seed), derive_seed(0, "film edge"))[0], count)
 
     # One lane for each sample: which line, and where on it
     lane = dr.arange(mi.UInt32, count)
-    line = lane // (context.spp * along)
-    cell = (lane // context.spp) % along
-    step = 1 if every_pixel else int(size[axis])
-    position = mi.Point2f(0)
-    position[axis] = mi.Float(line * step) + int(offset[axis])
-    position[1 - axis] = mi.Float(cell) + sampler.next_1d() + int(offset[1 - axis])
-
-    with dr.suspend_grad():
-        ray, response = camera_rays(context.sensor, sampler, position)
-        L = context.radiance(sampler, ray, mi.Bool(True), context.limits) * response
-        pi, ray = first_hit(context.scene, dr.detach(ray, True), context.limits, mi.Bool(True))
-    moved = project_first_vertex(context.sensor, pi, ray, position)
-    speed = moved.position[axis] - dr.detach(moved.position[axis])
-
-    if not every_pixel:
-        weight = dr.select(line == 0, speed, -speed)
-        return [FilmSamples(position, L * weight, weight, ray.wavelengths)]
-    # What leaves the pixel before the edge enters the one behind it
-    samples = []
-    for side, sign in ((-0.5, -1), (0.5, 1)):
-        centre = mi.Point2f(position)
-        centre[axis] += side
-        samples.append(FilmSamples(centre, L * (sign * speed), sign * speed, ray.wavelengths))
-    return samples
+    vertical = lane < vertical_count
+    pixel = dr.select(vertical, lane, lane - vertical_count) // context.spp
+    line = dr.select(vertical, pixel // height, pixel // width)
+    along = mi.Float(dr.select(vertical, pixel % height, pixel % width)) + sampler.next_1d()
+    across = mi.Float(line) * dr.select(vertical, 1.0 if every_pixel else width, 1.0 if every_pixel else height)
+    position = mi.Point2f(dr.select(vertical, across, along), dr.select(vertical, along, across))
+    return position + mi.Point2f(offset), vertical, line == 0, sampler

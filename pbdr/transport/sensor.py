@@ -25,7 +25,8 @@ class FilmPoint:
 def sensor_parameters(sensor: mi.Sensor) -> dict:
     """The sensor's own parameters that decide where a point appears on the film."""
     keys = ("to_world", "x_fov", "principal_point_offset_x", "principal_point_offset_y", "focus_distance")
-    return {key: value for key, value in mi.traverse(sensor) if key in keys}
+    parameters = mi.traverse(sensor)
+    return {key: parameters[key] for key in keys if key in parameters}
 
 
 def sensor_moves(sensor: mi.Sensor) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from typing import ClassVar
 
 import drjit as dr
@@ -17,6 +18,20 @@ from ...transport.sensor import sensor_moves
 from .guide import Guide, Sampling
 
 
+@dataclasses.dataclass(frozen=True)
+class Moves:
+    """What carries derivatives of its position; asked beforehand, because nothing does while samples are found."""
+
+    shapes: MovingShapes
+    sensor: bool
+    emitters: bool
+
+    @classmethod
+    def of(cls, context: Context) -> Moves:
+        """Look at the scene and the sensor."""
+        return cls(MovingShapes.of(context.scene), sensor_moves(context.sensor), emitters_move(context.scene))
+
+
 class Segments(abc.ABC):
     """Boundary segments of one kind in one pass."""
 
@@ -25,14 +40,11 @@ class Segments(abc.ABC):
     #: Samples per interior sample if nothing else is asked for
     share: ClassVar[float]
 
-    def __init__(self, context: Context, curves: Curves, moving: MovingShapes, count: int):
+    def __init__(self, context: Context, curves: Curves, moves: Moves, count: int):
         self.context = context
         self.curves = curves
-        self.moving = moving
+        self.moves = moves
         self.count = count
-        # Asked here, because nothing is attached while samples are found
-        self.sensor_moves = sensor_moves(context.sensor)
-        self.emitters_move = emitters_move(context.scene)
 
     @abc.abstractmethod
     def base_density(self) -> mi.Float:

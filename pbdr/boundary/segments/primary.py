@@ -39,9 +39,9 @@ class Primary(Segments):
         length = 2 * dr.norm(_on_film(sensor, on_film, half))
         # A cell that reaches behind the camera has no finite length there; its part in view is bounded by the film
         diagonal = dr.norm(mi.ScalarVector2f(self.context.sensor.film().crop_size()))
-        depths = [on_film.depth] + [project(sensor, x0, middle + h - x0).depth for h in (half, -half)]
-        in_front = dr.max(mi.Vector3f(*depths)) > sensor.near_clip()
-        crosses = dr.min(mi.Vector3f(*depths)) <= 0
+        reach = dr.abs(dr.dot(half, sensor.world_transform() @ mi.Vector3f(0, 0, 1)))
+        in_front = on_film.depth + reach > sensor.near_clip()
+        crosses = on_film.depth - reach <= 0
         length = dr.select(crosses, diagonal, dr.minimum(length, 4 * diagonal))
         return dr.detach(dr.select(in_front & seen.active, length, 0), True)
 
@@ -69,7 +69,7 @@ class Primary(Segments):
         pi, ray = first_hit(context.scene, mi.Ray3f(dr.detach(ray, True)), context.limits, active)
         hit = pi.compute_surface_interaction(ray, mi.RayFlags.Minimal, active)
         active &= ~hit.is_valid() | (dr.norm(hit.p - x0) > dr.norm(b - x0) * (1 - 1e-4))
-        active &= self.moving.has(place.owner) | self.moving.hit(pi) | mi.Bool(self.sensor_moves)
+        active &= self.moves.shapes.has(place.owner) | self.moves.shapes.hit(pi) | mi.Bool(self.moves.sensor)
         scale = dr.norm(tangent) * place.extent * rcp_pmf * (context.spp / self.count)
         return {
             "active": active, "cell": cell, "u": u, "scale": scale, "beside": beside, "normal": normal,

@@ -48,8 +48,8 @@ class Direct(Segments):
         bounces, rcp_probability = _bounces(context.limits.max_depth, 2, sampler)
         factor = end.light * response * rcp_probability
         found = _joined(self, sampler, (place, at, line), lit & (dr.max(factor) > 0), factor, (bounces, rcp_pmf))
-        if not self.emitters_move:
-            found["active"] &= self.moving.has(place.owner) | self.moving.hit(found["near"])
+        if not self.moves.emitters:
+            found["active"] &= self.moves.shapes.has(place.owner) | self.moves.shapes.hit(found["near"])
         return {**found, "cell": cell, "u": u, "ds": end.ds}
 
     def film_samples(self, sampling: Sampling, found: dict, sampler: mi.Sampler) -> FilmSamples:
@@ -82,7 +82,9 @@ class Indirect(Segments):
         factor = response * rcp_pdf * rcp_probability
         # Nothing is reflected by the environment
         found = _joined(self, sampler, (place, at, line), line.active & far.is_valid(), factor, (bounces, rcp_pmf))
-        found["active"] &= self.moving.has(place.owner) | self.moving.hit(found["near"]) | self.moving.hit(far)
+        found["active"] &= (
+            self.moves.shapes.has(place.owner) | self.moves.shapes.hit(found["near"]) | self.moves.shapes.hit(far)
+        )
         return {**found, "cell": cell, "u": u, "far": far, "ω": ω, "bounces": bounces}
 
     def film_samples(self, sampling: Sampling, found: dict, sampler: mi.Sampler) -> FilmSamples:
