@@ -125,11 +125,12 @@ def _print_result(result: Result) -> None:
             return ", ".join(f"{x:.4f}" for x in _flat(value))
         return f"{value:.4f}"
 
-    table = Table("parameter", "initial", "final", "true", "error (RMS)")
+    table = Table("parameter", "initial", "final", "true", "error")
     for key, entry in result.parameters.items():
         truth = text(entry["true"]) if "true" in entry else "–"
         error = f"{entry['error']:.4f}" if "error" in entry else "–"
-        table.add_row(key, text(entry["initial"]), text(entry["final"]), truth, error)
+        name = f"{key} ({entry['unit']})" if "unit" in entry else key
+        table.add_row(name, text(entry["initial"]), text(entry["final"]), truth, error)
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
     ratio = result.loss_initial / result.loss_final if result.loss_final > 0 else float("inf")

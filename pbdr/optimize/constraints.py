@@ -25,6 +25,7 @@ _BOUNDS = {
     **dict.fromkeys(("specular_transmittance", "metallic", "specular", "clearcoat", "clearcoat_gloss"), _FRACTION),
     **dict.fromkeys(("sheen", "sheen_tint", "spec_tint", "anisotropic", "flatness", "spec_trans"), _FRACTION),
     **dict.fromkeys(("alpha", "alpha_u", "alpha_v", "roughness"), _ROUGHNESS),
+    "x_fov": (1.0, 179.0),
     **dict.fromkeys(("radiance", "irradiance", "intensity", "sigma_t", "scale"), _POSITIVE),
 }
 

@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
 
@@ -14,6 +14,13 @@ from .. import resources
 from ..errors import InputError, suggestion
 
 Initial = float | list[float] | str
+#: What a pose consists of, in the order in which it is reported
+POSE_PARTS = ("rotation", "translation", "scale")
+
+_Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
+_Number = Annotated[float, pydantic.Field(allow_inf_nan=False)]
+_Triple = tuple[_Number, _Number, _Number]
+_Limit = float | tuple[float, float, float]
 
 
 class _Section(pydantic.BaseModel):
@@ -32,12 +39,68 @@ class View(_Section):
 class ParameterEntry(_Section):
     """Parameters to recover: one key, or all keys that a glob matches."""
 
+    kind: Literal["value"] = "value"
     key: str
     initial: Initial = "current"
     bounds: tuple[float, float] | None = None
-    learning_rate: float = pydantic.Field(default=0.02, gt=0, allow_inf_nan=False)
+    learning_rate: _Positive = 0.02
     reparameterization: str = "identity"
     true: Initial | None = None
+
+
+class RotationEntry(_Section):
+    """Rotation vector: its direction is the axis, its length the angle in degrees."""
+
+    initial: _Triple = (0, 0, 0)
+    bounds: tuple[_Limit, _Limit] | None = None
+    learning_rate: _Positive = 1.0
+    representation: Literal["rotation_vector", "6d"] = "rotation_vector"
+    true: _Triple | None = None
+
+
+class TranslationEntry(_Section):
+    """Translation in scene units."""
+
+    initial: _Triple = (0, 0, 0)
+    bounds: tuple[_Limit, _Limit] | None = None
+    learning_rate: _Positive = 0.02
+    true: _Triple | None = None
+
+
+class ScaleEntry(_Section):
+    """Uniform scale; its logarithm is optimized."""
+
+    initial: _Positive = 1
+    bounds: tuple[float, float] | None = None
+    learning_rate: _Positive = 0.02
+    true: _Positive | None = None
+
+
+class PoseEntry(_Section):
+    """A motion to recover, on top of where the scene file puts a shape, a sensor or an emitter."""
+
+    kind: Literal["pose"] = "pose"
+    key: str
+    pivot: _Triple | None = None
+    rotation: RotationEntry | None = None
+    translation: TranslationEntry | None = None
+    scale: ScaleEntry | None = None
+
+
+def _kind_of(entry: object) -> str:
+    """Which kind of parameter an entry describes; poses are recognized by their parts, too."""
+    if isinstance(entry, _Section):
+        return entry.kind
+    if not isinstance(entry, Mapping):
+        return "value"
+    return str(entry.get("kind", "pose" if {*POSE_PARTS, "pivot"} & set(entry) else "value"))
+
+
+_PARAMETER_KINDS = {"value": ParameterEntry, "pose": PoseEntry}
+_AnyParameter = Annotated[
+    Annotated[ParameterEntry, pydantic.Tag("value")] | Annotated[PoseEntry, pydantic.Tag("pose")],
+    pydantic.Discriminator(_kind_of),
+]
 
 
 class Integrator(pydantic.BaseModel):
@@ -76,20 +139,21 @@ class Job(_Section):
     loss: str = "relative_l2"
     optimizer: OptimizerEntry = OptimizerEntry()
     views: list[View] = pydantic.Field(min_length=1)
-    parameters: list[ParameterEntry] = pydantic.Field(min_length=1)
+    parameters: list[_AnyParameter] = pydantic.Field(min_length=1)
     output: Output = Output()
 
 
 def locate_job(source: str | Path) -> Path:
-    """The job file that a path, a folder or the name of a bundled scene means."""
+    """The job file that a path, a folder, a bundled scene's name or ``NAME/FILE`` of a bundled job means."""
     path = Path(source)
     if path.is_file():
         return path
     if path.is_dir() and (path / "job.toml").is_file():
         return path / "job.toml"
-    bundled = resources.folder("scenes") / str(source) / "job.toml"
-    if bundled.is_file():
-        return bundled
+    bundled = resources.folder("scenes") / str(source)
+    for file in (bundled / "job.toml", bundled):
+        if file.is_file() and file.suffix == ".toml":
+            return file
     if path.is_dir():
         raise InputError(f"the folder '{source}' has no job.toml")
     names = [n for n in resources.scene_names() if (resources.folder("scenes") / n / "job.toml").is_file()]
@@ -169,31 +233,44 @@ def _override(data: dict, entry: str, value: str) -> None:
 
 def _sentence(problem: dict, path: Path | None, text: str, overrides: Mapping[str, str]) -> str:
     """One sentence for the first problem that pydantic found."""
-    location = [
-        part for part in problem["loc"] if not (isinstance(part, str) and part.startswith(("function", "list[")))
-    ]
-    location = [part for part in location if part not in ("float", "str", "int")]
+    location, kind = _location(problem)
     name = ".".join(map(str, location))
     where = f"{path}, line {_line(text, location)}: " if path else ""
     if changed := [entry for entry in overrides if f"{name}.".startswith(f"{entry}.")]:
         where = f"--set {changed[-1]}: "
     if problem["type"] == "extra_forbidden":
-        known = _allowed(location[:-1])
+        known = _allowed(location[:-1], kind)
         return f"{where}there is no entry '{name}'{suggestion(str(location[-1]), known)}"
     if problem["type"] == "missing":
         return f"{where}the entry '{name}' is missing"
+    if problem["type"] == "union_tag_invalid":
+        found = problem["ctx"]["tag"]
+        return f"{where}'{name}.kind' is '{found}', which does not exist{suggestion(found, _PARAMETER_KINDS)}"
     what = problem["msg"][0].lower() + problem["msg"][1:]
     return f"{where}'{name}' is {problem['input']!r}, but {what}"
 
 
-def _allowed(location: list) -> list[str]:
-    """Names of the entries that a section may have."""
-    section: type[pydantic.BaseModel] = Job
-    for part in location:
-        if isinstance(part, str):
-            sections = {"views": View, "parameters": ParameterEntry, "output": Output}
-            section = sections.get(part, section)
-    return list(section.model_fields)
+def _location(problem: dict) -> tuple[list, str]:
+    """Where a problem is, as names and positions of the job file, and the kind of the parameter that it concerns."""
+    types = ("function", "list[", "tuple[")
+    location = [part for part in problem["loc"] if not (isinstance(part, str) and part.startswith(types))]
+    location = [part for part in location if part not in ("float", "str", "int")]
+    kind = "value"
+    if location[:1] == ["parameters"] and len(location) > 2 and location[2] in _PARAMETER_KINDS:
+        kind = location.pop(2)
+    return location, kind
+
+
+def _allowed(location: list, kind: str) -> list[str]:
+    """Names of the entries that a section may have.
+
+    Args:
+        kind: Of the parameter, where the section belongs to one.
+    """
+    sections = {"views": View, "parameters": _PARAMETER_KINDS[kind], "output": Output}
+    sections |= {"rotation": RotationEntry, "translation": TranslationEntry, "scale": ScaleEntry}
+    inner = [sections[part] for part in location if part in sections]
+    return list((inner[-1] if inner else Job).model_fields)
 
 
 def _line(text: str, location: list) -> int:
@@ -227,5 +304,8 @@ def _with_absolute_paths(job: Job, folder: Path) -> Job:
     views = [
         v.model_copy(update={"target": absolute(v.target), "mask": v.mask and absolute(v.mask)}) for v in job.views
     ]
-    parameters = [p.model_copy(update={"initial": values(p.initial), "true": values(p.true)}) for p in job.parameters]
+    parameters = [
+        p.model_copy(update={"initial": values(p.initial), "true": values(p.true)}) if p.kind == "value" else p
+        for p in job.parameters
+    ]
     return job.model_copy(update={"scene": scene, "views": views, "parameters": parameters})

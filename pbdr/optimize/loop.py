@@ -223,9 +223,7 @@ class _Run:
 
     def _write_scene(self) -> None:
         """Apply the variables anew: a backward pass consumes the graph between variable and scene."""
-        for variable in self.problem.variables:
-            variable.write(self.optimizer[variable.key], self.problem.parameters)
-        self.problem.parameters.update()
+        self.problem.write_scene(self.optimizer)
 
     def _loss(self, image: mi.TensorXf, view: View) -> mi.TensorXf:
         image = image[..., :3]
@@ -290,9 +288,8 @@ class _Run:
             "loss_initial": self.loss_initial,
             "seed": self.problem.job.seed,
         }
-        arrays = {}
-        for variable in self.problem.variables:
-            arrays[f"value/{variable.key}"] = variable.values(self.optimizer[variable.key])
+        values = self.problem.scene_values(self.optimizer)
+        arrays = {f"value/{key}": array for key, array in values.items()}
         self.record.save(meta, arrays | optimizers.state_arrays(self.optimizer))
 
     def _restore(self) -> bool:
@@ -312,7 +309,9 @@ class _Run:
             entry = {"initial": summarize(variable.initial), "final": summarize(final)}
             if variable.truth is not None:
                 entry["true"] = summarize(variable.truth)
-                entry["error"] = float(np.sqrt(np.mean(np.square(final - variable.truth))))
+                entry["error"] = variable.error(final, variable.truth)
+            if variable.unit:
+                entry["unit"] = variable.unit
             parameters[variable.key] = entry
         folder = self.record.folder if self.record else None
         return Result(self.loss_initial, loss_final, self.step, self.seconds, parameters, values, folder)
@@ -326,4 +325,5 @@ class _Run:
         write_text(folder / "result.json", json.dumps(result.to_dict(), indent=2))
         write_report(folder)
         if self.problem.job.scene:
-            export_scene(self.problem.scene, Path(self.problem.job.scene), {}, result.values, folder / "scene")
+            values = self.problem.scene_values(self.optimizer)
+            export_scene(self.problem.scene, Path(self.problem.job.scene), {}, values, folder / "scene")

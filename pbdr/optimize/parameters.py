@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,17 +22,24 @@ if TYPE_CHECKING:
 LARGE = 16
 
 
+def root_mean_square(first: np.ndarray, second: np.ndarray) -> float:
+    """How far two parameter values are from each other."""
+    return float(np.sqrt(np.mean(np.square(first - second))))
+
+
 @dataclasses.dataclass(frozen=True)
 class Variable:
-    """One scene parameter that is optimized."""
+    """One scene parameter, or one part of a pose, that is optimized."""
 
     key: str
     shape: tuple[int, ...]  #: of the parameter's numbers
-    bounds: tuple[float, float]
+    bounds: tuple[float | np.ndarray, float | np.ndarray]  #: lowest and highest, or one of each for every number
     learning_rate: float  #: in units of the reparameterized variable
     reparameterization: Reparameterization
     initial: np.ndarray  #: first values, of ``shape``
     truth: np.ndarray | None  #: where the job states it
+    unit: str = ""
+    error: Callable[[np.ndarray, np.ndarray], float] = root_mean_square  #: of a value against the truth, in ``unit``
 
     def latent(self, values: np.ndarray) -> mi.Float:
         """The optimizer's variable for given parameter values. [size]"""
@@ -43,7 +51,7 @@ class Variable:
         Args:
             latent: [size]
         """
-        flat = self.reparameterization.forward(latent, *self.bounds)
+        flat = self.attached(latent)
         # Mitsuba skips an assignment of the array that it already holds, and with it the new connection to the latent,
         # which every view after the first needs; the opaque zero makes a new array
         flat = flat + dr.opaque(mi.Float, 0)
@@ -55,15 +63,19 @@ class Variable:
         else:
             parameters[self.key] = type(current)(flat)
 
+    def attached(self, latent: mi.Float) -> mi.Float:
+        """Parameter values of a variable, flat and attached to it."""
+        return self.reparameterization.forward(latent, *self.bounds)
+
     def values(self, latent: mi.Float) -> np.ndarray:
         """Parameter values of a variable, detached, of ``shape``."""
-        return np.array(self.reparameterization.forward(dr.detach(latent), *self.bounds)).reshape(self.shape)
+        return np.array(self.attached(dr.detach(latent))).reshape(self.shape)
 
     def project(self, latent: mi.Float) -> mi.Float:
         """The nearest variable whose parameter is within bounds."""
         if self.reparameterization.is_bounded or not np.isfinite(self.bounds).any():
             return latent
-        low, high = (float(self.reparameterization.inverse(np.float64(b), *self.bounds)) for b in self.bounds)
+        low, high = (mi.Float(self.reparameterization.inverse(np.float64(b), *self.bounds)) for b in self.bounds)
         return dr.clip(latent, low, high)
 
 
@@ -87,7 +99,10 @@ def make_variable(
     held = numbers(parameters[key])
     if held is None or "Transform" in type(parameters[key]).__name__:
         kind = type(parameters[key]).__name__
-        raise InputError(f"{where}: parameter '{key}' is a {kind}; jobs recover numbers, colours, textures and buffers")
+        raise InputError(
+            f"{where}: parameter '{key}' is a {kind}; jobs recover numbers, colours, textures and buffers"
+            + ("; kind = 'pose' recovers it" if kind.endswith("Transform4f") else "")
+        )
     environment = scene.environment()
     is_environment = environment is not None and key.startswith(f"{environment.id()}.")
     bounds = default_bounds(key, is_environment=is_environment)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import drjit as dr
 import mitsuba as mi
 import numpy as np
 
@@ -13,12 +14,13 @@ from ..capabilities import refusal
 from ..errors import InputError
 from ..integrators import make_integrator
 from ..scene import load_scene, require_emitters, select_sensor
-from ..scene_parameters import describe_parameters, find_parameters, scene_parameters
+from ..scene_parameters import ParameterInfo, describe_parameters, find_parameters, numbers, scene_parameters
 from . import optimizers
 from .job import Job, check_job, load_job
 from .job import View as ViewEntry
 from .losses import Loss, find_loss
 from .parameters import Variable, make_variable
+from .poses import Pose, make_poses
 
 _LDR = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tga"})
 
@@ -46,7 +48,8 @@ class Problem:
     scene: mi.Scene
     integrator: mi.Integrator
     parameters: mi.SceneParameters
-    variables: Sequence[Variable]
+    variables: Sequence[Variable]  #: all of them, those of poses included
+    poses: Sequence[Pose]
     views: Sequence[View]
     loss: Loss
 
@@ -60,7 +63,10 @@ class Problem:
         """
         job = source if isinstance(source, Job) else load_job(source, overrides)
         _require_derivatives()
-        scene = load_scene(job.scene, float_textures=[p.key for p in job.parameters if p.key.endswith(("data", "*"))])
+        scene = load_scene(
+            job.scene,
+            float_textures=[p.key for p in job.parameters if p.kind == "value" and p.key.endswith(("data", "*"))],
+        )
         return cls._check(job, scene)
 
     @classmethod
@@ -103,26 +109,61 @@ class Problem:
         loss = find_loss(job.loss)
         parameters = scene_parameters(scene)
         infos = {info.key: info for info in describe_parameters(scene)}
-        variables: dict[str, Variable] = {}
+        places: dict[str, str] = {}
+        variables: list[Variable] = []
+        poses: list[Pose] = []
         for position, entry in enumerate(job.parameters):
             where = f"parameters.{position}"
-            try:
-                keys = find_parameters(infos.values(), entry.key)
-            except InputError as error:
-                raise InputError(f"{where}: {error}") from None
+            if entry.kind == "pose":
+                made = make_poses(parameters, entry, where)
+                keys = [key for pose in made for key in pose.keys]
+            else:
+                keys = _find_keys(infos.values(), entry.key, where)
             for key in keys:
                 if reason := refusal(integrator, scene, infos[key]):
                     raise InputError(f"{where}: {reason}")
-                if key in variables:
-                    raise InputError(f"{where}: parameter '{key}' is named twice")
-                variables[key] = make_variable(scene, parameters, key, entry, where)
+                if key in places:
+                    raise InputError(f"{where}: parameter '{key}' is named twice, here and in {places[key]}")
+                places[key] = where
+            if entry.kind == "pose":
+                poses += made
+                variables += [variable for pose in made for variable in pose.parts.values()]
+            else:
+                variables += [make_variable(scene, parameters, key, entry, where) for key in keys]
         parameters.update()
-        optimizers.make(job.optimizer, list(variables.values()))
+        optimizers.make(job.optimizer, variables)
         views = [
             _make_view(scene, entry, position, None if targets is None else targets[position])
             for position, entry in enumerate(job.views)
         ]
-        return cls(job, scene, integrator, parameters, list(variables.values()), views, loss)
+        return cls(job, scene, integrator, parameters, variables, poses, views, loss)
+
+    def write_scene(self, latents: Mapping[str, mi.Float]) -> None:
+        """Put the optimizer's variables into the scene, attached."""
+        posed = {variable.key for pose in self.poses for variable in pose.parts.values()}
+        for variable in self.variables:
+            if variable.key not in posed:
+                variable.write(latents[variable.key], self.parameters)
+        for pose in self.poses:
+            pose.write(latents, self.parameters)
+        self.parameters.update()
+
+    def scene_values(self, latents: Mapping[str, mi.Float]) -> dict[str, np.ndarray]:
+        """Numbers of the scene parameters that the variables stand for, by key: what a scene file must hold."""
+        if self.poses:
+            with dr.suspend_grad():
+                self.write_scene(latents)
+        posed = [key for pose in self.poses for key in pose.keys]
+        parts = {variable.key for pose in self.poses for variable in pose.parts.values()}
+        values = {v.key: v.values(latents[v.key]) for v in self.variables if v.key not in parts}
+        return values | {key: numbers(self.parameters[key]) for key in posed}
+
+
+def _find_keys(infos: Iterable[ParameterInfo], pattern: str, where: str) -> list[str]:
+    try:
+        return find_parameters(infos, pattern)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def _require_derivatives() -> None:

@@ -207,7 +207,7 @@ def _draw_parameters(figure: SubFigure, rows: int, keys: list[str], history: lis
         entry = result.get(key, {})
         points = [(0, entry["initial"])] if "initial" in entry else []
         points += [(line["step"] + 1, line["parameters"][key]) for line in history if key in line["parameters"]]
-        _style(place, name)
+        _style(place, f"{name} ({entry['unit']})" if "unit" in entry else name)
         _draw_curves(place, points)
         if "true" in entry:
             _draw_truth(place, entry["true"])

@@ -178,7 +178,7 @@ def test_unknown_sensor(refused: Callable, tmp_path: Path) -> None:
         ({"loss": "l3"}, "did you mean 'l"),
         ({"optimizer.type": "adamm"}, "did you mean 'adam'"),
         ({"optimizer.beta1": "0.5"}, "did you mean 'beta_1'"),
-        ({"integrator.type": "pdbr"}, "did you mean 'pbdr'"),
+        ({"integrator.type": "pdbr"}, "'pbdr'"),
         ({"integrator.max_dept": "3"}, "did you mean 'max_depth'"),
         ({"spp": "0"}, "'spp' is 0"),
         ({"spp": "-4"}, "'spp' is -4"),
