@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -64,7 +65,8 @@ def load_scene(
         source: An XML file, a folder with a ``scene.xml``, or the name of a bundled scene.
         overrides: Values for the ``<default>`` parameters of the XML file.
         float_textures: Parameter keys or globs. The 8-bit and half-precision bitmaps that they name are stored in
-            full precision, so that they can be optimized; the rendered image stays the same.
+            full precision, so that they can be optimized; the rendered image stays the same. What matches nothing is
+            left to whoever looks the parameter up.
 
     Returns:
         The scene, for the active variant.
@@ -197,8 +199,9 @@ def _narrow_bitmaps(scene: mi.Scene, state: mi.parser.ParserState, patterns: Ite
     """Nodes of the bitmaps among the named parameters that are stored with less than the variant's precision."""
     parameters = scene_parameters(scene)
     node_of_id = {node.props.id(): index for index, node in enumerate(state.nodes)}
+    keys = [key for key in list(parameters.keys()) if any(fnmatchcase(key, pattern) for pattern in patterns)]
     promoted = set()
-    for key in (key for pattern in patterns for key in find_parameters(scene, pattern)):
+    for key in keys:
         _, _, owner, _ = parameters.properties[key]
         if re.search(r"\[(uint8|float16)\]$", owner.class_name()) is None:
             continue

@@ -59,10 +59,11 @@ def _log_to_stderr() -> None:
     import mitsuba as mi
 
     said = set()
+    date_and_place = re.compile(r"^[\d-]+ [\d:]+ [A-Z]+\s+(\[\w+\.py:\d+\] \w+\(\): )?")
 
     class PlainLines(mi.Appender):
         def append(self, level: mi.LogLevel, text: str) -> None:
-            plain = re.sub(r"^[\d-]+ [\d:]+ [A-Z]+\s+", "", re.sub(r"\x1b\[\d*m", "", text).strip())
+            plain = date_and_place.sub("", re.sub(r"\x1b\[\d*m", "", text).strip())
             if plain not in said:
                 said.add(plain)
                 print(f"warning: {plain}", file=sys.stderr)

@@ -63,8 +63,14 @@ def export_scene(
     _replace_own_integrators(state)
     target = folder / "scene.xml"
     target.write_text(_xml(state), encoding="utf-8")
-    _compare(parameters, values, target)
-    return target
+    flaw = _first_difference(parameters, values, target)
+    if flaw is None:
+        return target
+    key, reason = flaw
+    if key in values or not _is_mesh_buffer(parameters, key):
+        raise _refusal(key, reason)
+    # The transform of the file does not give these vertices, or normals, again: write them as they are
+    return export_scene(scene, source, overrides, {**values, key: numbers(parameters[key])}, folder)
 
 
 class _Patch:
@@ -79,7 +85,7 @@ class _Patch:
         name = key.rsplit(".", 1)[-1]
         owner = self.parameters.properties[key][2]
         node = self.node_of_id.get(owner.id())
-        if isinstance(owner, mi.Mesh) and name in _MESH_BUFFERS:
+        if _is_mesh_buffer(self.parameters, key):
             self._write_mesh(key, owner, node)
         elif name == "data":
             self._write_image(key, node or self._child(key))
@@ -177,6 +183,10 @@ class _Patch:
                 del props[name]
         props.set_plugin_name("ply")
         props["filename"] = str(file)
+
+
+def _is_mesh_buffer(parameters: mi.SceneParameters, key: str) -> bool:
+    return isinstance(parameters.properties[key][2], mi.Mesh) and key.rsplit(".", 1)[-1] in _MESH_BUFFERS
 
 
 def _refusal(key: str, reason: str) -> InputError:
@@ -281,8 +291,10 @@ def _ids_in_order(state: mi.parser.ParserState, index: int = 0, seen: set[int] |
             yield from _ids_in_order(state, child, seen)
 
 
-def _compare(parameters: mi.SceneParameters, values: Mapping[str, np.ndarray], file: Path) -> None:
-    """Load a written scene and refuse it where a parameter differs from the one that it was written from."""
+def _first_difference(
+    parameters: mi.SceneParameters, values: Mapping[str, np.ndarray], file: Path
+) -> tuple[str, str] | None:
+    """Load a written scene and find a parameter that differs from the one that it was written from, and how."""
     try:
         loaded = scene_parameters(load_scene(file))
     except InputError as error:
@@ -293,14 +305,15 @@ def _compare(parameters: mi.SceneParameters, values: Mapping[str, np.ndarray], f
         if held is None or (key not in values and key not in written):
             continue
         if key not in written:
-            raise _refusal(key, "the written scene does not have it")
+            return key, "the written scene does not have it"
         found = numbers(loaded[key])
         if held.size == 1 and found.shape == (3,):
             held = np.broadcast_to(held, 3)  # Emitters turn a single number into a grey colour
         if found.shape != held.shape:
-            raise _refusal(key, f"it has shape {held.shape} but {found.shape} in the written scene")
+            return key, f"it has shape {held.shape} but {found.shape} in the written scene"
         if parameters.properties[key][2].class_name() == _ENVIRONMENT and key.endswith(".data"):
             held, found = _without_halo(held), _without_halo(found)
         scale = max(1.0, float(np.abs(held).max(initial=0.0)))
         if not np.allclose(found, held, rtol=_TOLERANCE, atol=_TOLERANCE * scale):
-            raise _refusal(key, "the written scene holds other numbers")
+            return key, "the written scene holds other numbers"
+    return None

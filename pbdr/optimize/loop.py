@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ from ..seeds import derive_seed
 from . import optimizers
 from .parameters import summarize
 from .problem import Problem, View
-from .record import Record, write_text
+from .record import Record, json_text, write_text
 
 #: Steps with a non-finite loss or gradient that may follow each other before a run ends
 NON_FINITE_LIMIT = 3
@@ -95,11 +94,17 @@ def optimize(
     run = _Run(problem, progress)
     if out is None:
         return run.run(resume)
-    run.record = Record(Path(out), problem.job, resume=resume, overwrite=overwrite)
+    run.record = Record(Path(out), problem.job, _images(problem), resume=resume, overwrite=overwrite)
     try:
         return run.run(resume)
     finally:
         run.record.close()
+
+
+def _images(problem: Problem) -> dict[str, np.ndarray]:
+    """Targets and masks by name."""
+    images = {f"target of {view.name}": np.array(view.target) for view in problem.views}
+    return images | {f"mask of {view.name}": np.array(view.mask) for view in problem.views if view.mask is not None}
 
 
 class _Run:
@@ -297,7 +302,9 @@ class _Run:
         if found is None:
             return False
         meta, arrays = found
-        self.step, self.seconds, self.loss_initial = meta["step"], meta["seconds"], meta["loss_initial"]
+        self.step, self.seconds = meta["step"], meta["seconds"]
+        # null: it was not finite
+        self.loss_initial = float("nan") if meta["loss_initial"] is None else meta["loss_initial"]
         optimizers.restore(self.optimizer, arrays)
         return True
 
@@ -318,12 +325,20 @@ class _Run:
 
     def _finish(self, result: Result) -> None:
         """Write what a reader of the run looks for."""
-        from .export import export_scene
         from .report import write_report
 
         folder = self.record.folder
-        write_text(folder / "result.json", json.dumps(result.to_dict(), indent=2))
+        write_text(folder / "result.json", json_text(result.to_dict(), indent=2))
         write_report(folder)
         if self.problem.job.scene:
-            values = self.problem.scene_values(self.optimizer)
-            export_scene(self.problem.scene, Path(self.problem.job.scene), {}, values, folder / "scene")
+            self._export(self.problem.scene_values(self.optimizer), folder / "scene")
+
+    def _export(self, values: dict[str, np.ndarray], folder: Path) -> None:
+        """Write the recovered scene; a scene that has no place in XML does not cost the run its result."""
+        from .export import export_scene
+
+        try:
+            export_scene(self.problem.scene, Path(self.problem.job.scene), {}, values, folder)
+        except InputError as error:
+            (folder / "scene.xml").unlink(missing_ok=True)
+            mi.Log(mi.LogLevel.Warn, f"the recovered scene is not written: {error}")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import IO
@@ -30,15 +32,41 @@ def fingerprint(job: Job) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
+def json_text(data, *, indent: int | None = None) -> str:
+    """JSON, in which numbers that are not finite are ``null``: JSON has no word for them.
+
+    Example:
+        >>> json_text({"loss": float("nan")})
+        '{"loss": null}'
+    """
+    return json.dumps(_finite(data), indent=indent, allow_nan=False)
+
+
+def _finite(data):
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
 class Record:
     """An open run folder; closing it lets others use it.
 
     Example:
-        >>> record = Record(Path("runs/box"), job, resume=False)
+        >>> record = Record(Path("runs/box"), job, {"0_front": image}, resume=False)
         >>> record.save(meta={"step": 3}, arrays={"value/x": np.zeros(3)})
     """
 
-    def __init__(self, folder: Path, job: Job, *, resume: bool = False, overwrite: bool = False):
+    def __init__(
+        self,
+        folder: Path,
+        job: Job,
+        images: Mapping[str, np.ndarray],
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+    ):
         self.folder = folder
         if folder.exists() and not folder.is_dir():
             raise InputError(f"'{folder}' is a file; a run needs a folder")
@@ -53,21 +81,25 @@ class Record:
         self._lock = _lock(folder)
         try:
             if has_run:
-                self._check_existing(job, resume=resume, overwrite=overwrite)
+                self._check_existing(job, images, resume=resume, overwrite=overwrite)
             for name in ("images", "checkpoints"):
                 (folder / name).mkdir(exist_ok=True)
-            write_text(folder / "environment.json", json.dumps(_environment(job), indent=2))
+            write_text(folder / "environment.json", json.dumps(_environment(job, images), indent=2))
             write_text(folder / "job.toml", job_text(job))
         except BaseException:
             self.close()
             raise
 
-    def _check_existing(self, job: Job, *, resume: bool, overwrite: bool) -> None:
+    def _check_existing(self, job: Job, images: Mapping[str, np.ndarray], *, resume: bool, overwrite: bool) -> None:
         state = "finished" if (self.folder / "result.json").exists() else "unfinished"
         if resume:
             previous = json.loads((self.folder / "environment.json").read_text())
             if previous["job"] != fingerprint(job):
                 raise InputError(f"'{self.folder}' holds a run of another job, or this job has changed since")
+            known = previous.get("images", {})
+            for name, image in images.items():
+                if known.get(name, digest := _digest(image)) != digest:
+                    raise InputError(f"the image '{name}' has changed since the run in '{self.folder}' began")
             return
         if not overwrite:
             raise InputError(
@@ -90,11 +122,11 @@ class Record:
         file = self.folder / "checkpoints" / "latest.npz"
         temporary = file.with_suffix(".partial")
         with temporary.open("wb") as stream:
-            np.savez(stream, meta=np.array(json.dumps(meta)), **arrays)
+            np.savez(stream, meta=np.array(json_text(meta)), **arrays)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, file)
-        write_text(file.with_suffix(".json"), json.dumps(meta, indent=2))
+        write_text(file.with_suffix(".json"), json_text(meta, indent=2))
 
     def load(self) -> tuple[dict, dict[str, np.ndarray]] | None:
         """The newest checkpoint, or None."""
@@ -113,7 +145,7 @@ class Record:
     def append(self, line: dict) -> None:
         """Add a step to the history."""
         with (self.folder / "history.jsonl").open("a") as stream:
-            stream.write(json.dumps(line) + "\n")
+            stream.write(json_text(line) + "\n")
 
     def write_image(self, name: str, image: mi.TensorXf) -> None:
         """Write an image as EXR and as PNG."""
@@ -150,7 +182,13 @@ def _lock(folder: Path) -> IO:
     return stream
 
 
-def _environment(job: Job) -> dict:
+def _digest(image: np.ndarray) -> str:
+    """A hash of an image's numbers and shape."""
+    image = np.ascontiguousarray(image, np.float32)
+    return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
+
+
+def _environment(job: Job, images: Mapping[str, np.ndarray]) -> dict:
     packages = ("pbdr", "mitsuba", "drjit", "numpy", "karellen-llvm-core")
     versions = {}
     for name in packages:
@@ -165,6 +203,7 @@ def _environment(job: Job) -> dict:
         "system": platform.platform(),
         "versions": versions,
         "job": fingerprint(job),
+        "images": {name: _digest(image) for name, image in images.items()},
     }
 
 

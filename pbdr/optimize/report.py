@@ -117,13 +117,17 @@ def _draw_header(figure: SubFigure, history: list[dict], result: dict) -> None:
     """One line that says how the run went."""
     if result:
         initial, final = result["loss_initial"], result["loss_final"]
-        parts = [f"loss {initial:.3g} → {final:.3g}"]
-        if final > 0:
+        parts = [f"loss {_text(initial)} → {_text(final)}"]
+        if initial and final:
             parts[0] += f" ({_factor(initial / final)} × lower)"
         parts += [f"{result['steps']} steps", f"{result['seconds']:.1f} s"]
     else:
         parts = [f"unfinished run, {len(history)} steps"]
     figure.text(0.012, 0.45, "  ·  ".join(parts), fontsize=13, weight="bold", color="#222222", va="center")
+
+
+def _text(loss: float | None) -> str:
+    return "not finite" if loss is None else f"{loss:.3g}"
 
 
 def _factor(ratio: float) -> str:
@@ -188,7 +192,8 @@ def _style(axes: Axes, title: str) -> None:
 def _draw_loss(figure: SubFigure, history: list[dict]) -> None:
     axes = figure.subplots()
     _style(axes, "loss")
-    points = [(line["step"], line["loss"]) for line in history if np.isfinite(line["loss"]) and line["loss"] > 0]
+    # null and NaN: the loss was not finite
+    points = [(line["step"], line["loss"]) for line in history if line["loss"] and 0 < line["loss"] < np.inf]
     if points:
         steps, losses = zip(*points, strict=True)
         axes.plot(steps, losses, color=_LINE, linewidth=1.3, marker="o" if len(points) == 1 else None)
@@ -231,7 +236,7 @@ def _draw_curves(axes: Axes, points: list[tuple[int, float | list | dict]]) -> N
         axes.plot(steps, mean, color=_LINE, linewidth=1.4)
         axes.set_title(axes.get_title(loc="left") + " (mean, range)", fontsize=9, loc="left")
         return
-    curves = np.array([np.ravel(value) for _, value in points])
+    curves = np.array([np.ravel(value) for _, value in points], np.float64)
     for curve, color in zip(curves.T, _colors(curves.shape[1]), strict=True):
         axes.plot(steps, curve, color=color, linewidth=1.4)
 

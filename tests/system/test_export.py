@@ -105,6 +105,22 @@ def test_shapes_and_cameras(tmp_path: Path) -> None:
         np.testing.assert_allclose(numbers(found[key]).ravel(), value.ravel(), rtol=1e-4, atol=1e-5, err_msg=key)
 
 
+def test_vertices_that_the_transform_of_the_file_would_not_give_again(tmp_path: Path) -> None:
+    # Mitsuba's rotation around an axis that is not of length one is none, and its inverse is not the matrix's
+    source = tmp_path / "scene.xml"
+    source.write_text("""<scene version="3.0.0">
+        <shape type="cube" id="block">
+            <transform name="to_world"><rotate x="1" y="2" angle="40"/></transform>
+            <bsdf type="diffuse"><rgb name="reflectance" value="0.4 0.3 0.2"/></bsdf>
+        </shape>
+        <emitter type="constant" id="sky"/>
+    </scene>""")
+    scene, file = export(source, {"block.bsdf.reflectance.value": np.array([0.1, 0.2, 0.3])}, tmp_path / "out", {})
+    held, found = scene_parameters(scene), scene_parameters(load_scene(file))
+    for key in ("block.vertex_positions", "block.vertex_normals", "block.bsdf.reflectance.value"):
+        np.testing.assert_allclose(numbers(found[key]), numbers(held[key]), rtol=1e-5, atol=1e-6, err_msg=key)
+
+
 def test_an_own_integrator_becomes_mitsubas(tmp_path: Path) -> None:
     text = locate_scene("cornell_box").read_text().replace('<integrator type="path">', '<integrator type="pbdr">')
     source = tmp_path / "scene.xml"

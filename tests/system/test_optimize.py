@@ -65,10 +65,12 @@ def test_unknown_parameter(refused: Callable, tmp_path: Path) -> None:
     assert "parameters.0" in said and f"did you mean '{WALL}'" in said
 
 
-@pytest.mark.parametrize("key", ["wal.*.value", "wall.bsdf.reflectence.dat*", "*.reflectance.data"])
+@pytest.mark.parametrize("key", ["wal.*.value", "wall.bsdf.reflectence.dat*", "*.reflectance.data", "data/*"])
 def test_glob_without_match(refused: Callable, tmp_path: Path, key: str) -> None:
     said = refused(write_job(tmp_path), "--set", f"parameters.0.key={key}")
-    assert f"matches '{key}'" in said and f"did you mean '{WALL}'" in said
+    assert f"parameters.0: no parameter of the scene matches '{key}'" in said
+    if key != "data/*":
+        assert f"did you mean '{WALL}'" in said
 
 
 def test_parameter_named_twice(refused: Callable, tmp_path: Path) -> None:
@@ -345,6 +347,8 @@ def test_a_step_that_is_not_finite_is_left_out(
     lines = history(tmp_path / "run")
     assert len(lines) == 6
     assert ["problem" in line for line in lines] == [False, True, True, False, False, False]
+    assert "NaN" not in (tmp_path / "run" / "history.jsonl").read_text()
+    assert [line["loss"] is None for line in lines] == [False, not gradient_only, not gradient_only, *[False] * 3]
     assert lines[0]["parameters"] == lines[1]["parameters"] == lines[2]["parameters"] != lines[3]["parameters"]
     assert np.isfinite(lines[-1]["parameters"][WALL]).all()
 
@@ -482,6 +486,33 @@ def test_from_scene_keeps_a_run(tmp_path: Path) -> None:
     problem = pbdr.Problem.from_scene(scene, [WALL], [target], spp=4, spp_evaluation=4, steps=1)
     result = pbdr.optimize(problem, out=tmp_path / "run")
     assert (result.folder / "result.json").is_file() and (result.folder / "report.png").is_file()
+
+
+def test_resume_sees_that_an_image_has_changed(tmp_path: Path) -> None:
+    scene, target = load_scene(write_scene(tmp_path)), np.full((16, 16, 3), 0.2, np.float32)
+
+    def run(image: np.ndarray, steps: int, *, resume: bool) -> pbdr.optimize.Result:
+        problem = pbdr.Problem.from_scene(scene, [WALL], [image], spp=4, spp_evaluation=4, steps=steps)
+        return pbdr.optimize(problem, out=tmp_path / "run", resume=resume)
+
+    run(target, 1, resume=False)
+    with pytest.raises(InputError, match="the image 'target of 0_camera' has changed since the run in"):
+        run(target * 1.01, 2, resume=True)
+    assert run(target.copy(), 2, resume=True).steps == 2
+
+
+def test_a_scene_that_cannot_be_written_leaves_the_result(pbdr_command: Callable, tmp_path: Path) -> None:
+    # The refractive index of copper is a spectrum, which has no place in XML
+    job, scene, alpha = write_job(tmp_path), tmp_path / "scene.xml", '<float name="alpha" value="0.3"/>'
+    assert alpha in scene.read_text()
+    scene.write_text(scene.read_text().replace(alpha, alpha + '<string name="material" value="Cu"/>'))
+    changes = ("--set", "parameters.1.key=box.bsdf.eta.value", "--set", "parameters.1.initial=current")
+    run = tmp_path / "run"
+    outcome = pbdr_command("optimize", job, *changes, "--set", "steps=1", "--out", run)
+    assert outcome.code == 0
+    assert outcome.stderr.startswith("warning: the recovered scene is not written: a scene with other values of")
+    assert (run / "result.json").is_file() and (run / "report.png").is_file()
+    assert not (run / "scene" / "scene.xml").exists()
 
 
 def test_from_scene_refuses(tmp_path: Path) -> None:

@@ -67,7 +67,15 @@ def test_there_is_a_row_for_each_view_up_to_four(tmp_path: Path) -> None:
 def test_an_unfinished_run_with_a_cut_line_and_a_loss_that_is_not_finite(tmp_path: Path) -> None:
     fill_folder(tmp_path, steps=3, views=["0_front"], finished=False)
     with (tmp_path / "history.jsonl").open("a") as stream:
-        stream.write('{"step": 3, "loss": NaN, "seconds": 0.1, "parameters": {}}\n{"step": 4, "lo')
+        stream.write('{"step": 3, "loss": null, "seconds": 0.1, "parameters": {}}\n')
+        stream.write('{"step": 4, "loss": NaN, "seconds": 0.1, "parameters": {}}\n{"step": 5, "lo')
+    assert write_report(tmp_path).is_file()
+
+
+def test_a_result_whose_losses_are_not_finite(tmp_path: Path) -> None:
+    fill_folder(tmp_path, steps=2, views=["0_front"], finished=True)
+    file = tmp_path / "result.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"loss_initial": None, "loss_final": None}))
     assert write_report(tmp_path).is_file()
 
 
