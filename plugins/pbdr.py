@@ -19,8 +19,8 @@ class PbdrIntegrator(DifferentialIntegrator):
             differentiation through the path loop, memory grows with the depth).
         boundary: Derivative of moving silhouettes and shadows: ``silhouettes`` samples the outlines of meshes, their
             instances, rectangles, spheres, disks and cylinders, ``none`` (default) leaves it out.
-        boundary_spp: With ``silhouettes``: boundary samples per pixel and kind of boundary; 0 (default) takes a half or
-            a quarter of the interior samples.
+        boundary_spp: With ``silhouettes``: boundary samples per pixel, divided among kinds of boundaries by measured
+            noise; 0 (default) takes half as many as interior samples.
         max_depth: Longest path in segments; 1 is directly visible light, −1 no limit. Default 6.
         rr_depth: Segment from which on Russian roulette ends paths. Default 5.
         hide_emitters: Whether directly visible emitters are transparent. Default false.

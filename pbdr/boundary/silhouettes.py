@@ -18,6 +18,9 @@ moves, are dropped before radiance is traced and before anything is differentiat
 
 from __future__ import annotations
 
+import math
+
+import drjit as dr
 import mitsuba as mi
 
 from ..errors import InputError
@@ -31,6 +34,9 @@ from .segments.guide import Guide, Sampling
 from .segments.primary import Primary
 from .segments.secondary import Direct, Indirect
 
+#: Share of the samples that no kind of boundary falls short of
+LEAST_SHARE = 1 / 16
+
 
 @register("silhouettes")
 class Silhouettes(BoundaryTerm):
@@ -40,8 +46,8 @@ class Silhouettes(BoundaryTerm):
     on the calls before it, and repeating the last seed repeats the last samples.
 
     Properties:
-        boundary_spp: Boundary samples per pixel of each kind of boundary; 0 (default) takes a share of the interior's
-            that depends on the kind.
+        boundary_spp: Boundary samples per pixel, divided among direct visibility, shadows and interreflection by the
+            noise that earlier calls measured; 0 (default) takes half as many as interior samples.
     """
 
     handles_discontinuities = True
@@ -97,24 +103,41 @@ class Silhouettes(BoundaryTerm):
         # A camera moves no segment between surfaces
         if moves.shapes.any or moves.emitters:
             kinds += [Direct] * (context.limits.max_depth >= 2) + [Indirect] * (context.limits.max_depth >= 3)
-        begun = [self._begin(kind(context, self._curves, moves, self._count(context, kind))) for kind in kinds]
-        finished = [segments.finish(sampling, found) for segments, sampling, found in begun]
+        segments = [kind(context, self._curves, moves) for kind in kinds]
+        for one in segments:
+            self._open(one)
+        counts = self._allocate(context, segments)
+        # All kinds look for samples before the first is waited for
+        found = [one.start(self._samplings[one.name], n) for one, n in zip(segments, counts, strict=True)]
+        finished = [
+            one.finish(self._samplings[one.name], *rest) for one, *rest in zip(segments, counts, found, strict=True)
+        ]
         return [samples for samples in finished if samples is not None]
 
-    def _count(self, context: Context, kind: type[Segments]) -> int:
-        size = context.sensor.film().crop_size()
-        return int(size[0]) * int(size[1]) * (self.boundary_spp or max(1, round(kind.share * context.spp)))
-
-    def _begin(self, segments: Segments) -> tuple[Segments, Sampling, dict]:
-        """Let one kind of segments look for samples where earlier calls found some."""
+    def _open(self, segments: Segments) -> None:
+        """Prepare the density of one kind of segments; all passes of a gradient share it."""
+        if segments.name in self._samplings:
+            return
         key = (segments.context.sensor.id(), segments.name)
         if key not in self._guides:
             # The first call looks around before it samples
             guide = self._guides[key] = Guide()
-            sampling = segments.open(guide, pilot=True)
-            segments.finish(sampling, segments.start(sampling, pilot=True))
-            sampling.schedule()
-        if segments.name not in self._samplings:
-            self._samplings[segments.name] = segments.open(self._guides[key])
-        sampling = self._samplings[segments.name]
-        return segments, sampling, segments.start(sampling)
+            sampling, count = segments.open(guide, pilot=True), self._budget(segments.context) // 2
+            segments.finish(sampling, count, segments.start(sampling, count, pilot=True))
+        self._samplings[segments.name] = segments.open(self._guides[key])
+
+    def _budget(self, context: Context) -> int:
+        size = context.sensor.film().crop_size()
+        return max(2, int(int(size[0]) * int(size[1]) * (self.boundary_spp or context.spp / 2)))
+
+    def _allocate(self, context: Context, segments: list[Segments]) -> list[int]:
+        """Samples of each kind, by the noise and the time of one: least variance for the whole budget.
+
+        Powers of two of the budget, so that rounding decides nothing; no kind goes without.
+        """
+        noise = [self._samplings[one.name].noise for one in segments]
+        dr.eval(noise)
+        worth = [float(n[0]) / one.cost**0.5 for n, one in zip(noise, segments, strict=True)]
+        budget = self._budget(context)
+        shares = [w / sum(worth) if sum(worth) > 0 else 1.0 for w in worth]
+        return [max(1, round(budget * 2.0 ** round(math.log2(max(share, LEAST_SHARE))))) for share in shares]

@@ -37,26 +37,25 @@ class Segments(abc.ABC):
 
     name: ClassVar[str]
 
-    #: Samples per interior sample if nothing else is asked for
-    share: ClassVar[float]
+    #: Time that a sample takes, relative to the other kinds
+    cost: ClassVar[float]
 
-    def __init__(self, context: Context, curves: Curves, moves: Moves, count: int):
+    def __init__(self, context: Context, curves: Curves, moves: Moves):
         self.context = context
         self.curves = curves
         self.moves = moves
-        self.count = count
 
     @abc.abstractmethod
     def base_density(self) -> mi.Float:
         """What geometry says about the cells; 0 only where nothing can be contributed. [C]"""
 
     @abc.abstractmethod
-    def find(self, sampling: Sampling, sampler: mi.Sampler) -> dict:
+    def find(self, sampling: Sampling, sampler: mi.Sampler, count: int) -> dict:
         """Detached samples: arrays by name, among them ``active``, ``cell`` and ``u``. [N]"""
 
     @abc.abstractmethod
-    def film_samples(self, sampling: Sampling, found: dict, sampler: mi.Sampler) -> FilmSamples:
-        """The samples that are left, attached. [M]"""
+    def film_samples(self, found: dict, sampler: mi.Sampler) -> tuple[FilmSamples, mi.Float]:
+        """The samples that are left, attached, and how large they are per speed of the boundary in space. [M]"""
 
     def open(self, guide: Guide, *, pilot: bool = False) -> Sampling:
         """The density of this gradient."""
@@ -66,22 +65,26 @@ class Segments(abc.ABC):
             extent = dr.maximum(dr.norm(box.extents()), 1e-6)
             return guide.open(self._seed("pilot" if pilot else "guide"), self.base_density(), dr.detach(place), extent)
 
-    def start(self, sampling: Sampling, *, pilot: bool = False) -> dict:
+    def start(self, sampling: Sampling, count: int, *, pilot: bool = False) -> dict:
         """Find samples; their arrays are being computed when this returns."""
         with dr.suspend_grad():
-            found = self.find(sampling, self._sampler("pilot" if pilot else "find", self.count))
+            found = self.find(sampling, self._sampler("pilot" if pilot else "find", count), count)
             sampling.count(found["cell"])
             sampling.schedule()
             dr.eval(found)
         return found
 
-    def finish(self, sampling: Sampling, found: dict) -> FilmSamples | None:
-        """Drop what contributes nothing, and attach the rest; None if nothing is left."""
+    def finish(self, sampling: Sampling, count: int, found: dict) -> FilmSamples | None:
+        """Drop what contributes nothing of ``count`` samples, and attach the rest; None if nothing is left."""
         index = dr.compress(found["active"])
         if dr.width(index) == 0:
             return None
         left = {k: v if dr.width(v) == 1 else dr.gather(type(v), v, index) for k, v in found.items()}
-        return self.film_samples(sampling, left, self._sampler("finish", dr.width(index)))
+        samples, size = self.film_samples(left, self._sampler("finish", dr.width(index)))
+        with dr.suspend_grad():
+            sampling.learn(left["cell"], size * (count / self.context.spp))
+            sampling.schedule()
+        return samples
 
     def _seed(self, label: str) -> mi.UInt32:
         return mi.sample_tea_32(mi.UInt32(self.context.seed), derive_seed(0, "silhouettes", self.name, label))[0]

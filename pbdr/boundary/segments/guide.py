@@ -30,7 +30,8 @@ MOST_BINS = 8192
 class Memory:
     """What earlier samples measured, for each bin."""
 
-    square: mi.Float  #: sum of squared contributions times the bin's probability [B]
+    first: mi.Float  #: sum of contributions times the bin's probability [B]
+    square: mi.Float  #: sum of their squares [B]
     count: mi.Float  #: samples taken [B]
     place: mi.Point3f  #: where the bin was [B]
 
@@ -43,6 +44,7 @@ class Sampling:
     bin_density: mi.Float  #: sum over the cells of each bin [B]
     cumulative: mi.Float64  #: sum of the densities up to each cell [C]
     cells_per_bin: int
+    noise: mi.Float  #: standard deviation that earlier samples let expect, for one sample [1]
     measured: Memory
 
     def sample(self, sampler: mi.Sampler, count: int) -> tuple[mi.UInt32, mi.Float, mi.Float]:
@@ -66,16 +68,17 @@ class Sampling:
         """Add samples, whatever they contribute. [N]"""
         dr.scatter_add(self.measured.count, mi.Float(1), cell // self.cells_per_bin)
 
-    def learn(self, cell: mi.UInt32, contribution: mi.Float, active: mi.Bool = True) -> None:
-        """Add what samples contributed, divided by their probability. [N]"""
+    def learn(self, cell: mi.UInt32, contribution: mi.Float) -> None:
+        """Add what samples contributed, divided by their probability, as if each were alone. [N]"""
         bin = cell // self.cells_per_bin
         total = mi.Float(dr.gather(mi.Float64, self.cumulative, dr.width(self.cumulative) - 1))
-        probability = dr.gather(mi.Float, self.bin_density, bin, active) / total
-        dr.scatter_add(self.measured.square, dr.square(contribution * probability), bin, active & (contribution > 0))
+        value = contribution * dr.gather(mi.Float, self.bin_density, bin) / total
+        dr.scatter_add(self.measured.first, value, bin, value > 0)
+        dr.scatter_add(self.measured.square, dr.square(value), bin, value > 0)
 
     def schedule(self) -> None:
         """Evaluate the measurements along with whatever is evaluated next."""
-        dr.schedule(self.measured.square, self.measured.count)
+        dr.schedule(self.measured.first, self.measured.square, self.measured.count)
 
 
 class Guide:
@@ -109,23 +112,28 @@ class Guide:
         old = self._recall(seed, bin_count, centre)
         moved = dr.norm(centre - old.place) / (STALE_MOTION * extent)
         keep = dr.exp(-dr.square(moved))
-        measured = Memory(old.square * (KEEP * keep), old.count * (KEEP * keep), centre)
+        measured = Memory(*(x * (KEEP * keep) for x in (old.first, old.square, old.count)), centre)
         self._seed, self._before, self._after = mi.UInt32(seed), old, measured
 
         # Root mean square of each bin, spread over its cells as geometry suggests
-        worth = dr.select((old.count > 0) & (bin_base > 0), keep * dr.sqrt(old.square / old.count), 0)
+        rcp_count = dr.select(old.count > 0, dr.rcp(old.count), 0)
+        worth = dr.select(bin_base > 0, keep * dr.sqrt(old.square * rcp_count), 0)
         worth_sum, base_sum = dr.sum(worth), dr.sum(base)
-        guided = dr.select(worth_sum > 0, (1 - UNGUIDED) * worth / (bin_base * worth_sum), 0)
-        guided = dr.select(bin_base > 0, guided, 0) + dr.select(worth_sum > 0, UNGUIDED, 1) / base_sum
+        guided = dr.select((worth_sum > 0) & (bin_base > 0), (1 - UNGUIDED) * worth / (bin_base * worth_sum), 0)
+        guided += dr.select(worth_sum > 0, UNGUIDED, 1) / base_sum
         density = dr.select(base > 0, base * dr.gather(mi.Float, guided, bin), 0)
-        cumulative = dr.cumsum(mi.Float64(density))
-        return Sampling(density, bin_base * guided, cumulative, cells_per_bin, measured)
+        bin_density = bin_base * guided
+
+        # Bins are strata: only what varies within them is noise
+        variance = dr.maximum(old.square - dr.square(old.first) * rcp_count, 0) * rcp_count
+        noise = dr.sqrt(dr.sum(dr.select(bin_density > 0, variance / bin_density, 0)))
+        return Sampling(density, bin_density, dr.cumsum(mi.Float64(density)), cells_per_bin, noise, measured)
 
     def _recall(self, seed: mi.UInt32, bin_count: int, centre: mi.Point3f) -> Memory:
         if self._after is None or dr.width(self._after.count) != bin_count:
-            return Memory(dr.zeros(mi.Float, bin_count), dr.zeros(mi.Float, bin_count), centre)
+            return Memory(*(dr.zeros(mi.Float, bin_count) for _ in range(3)), centre)
         again = mi.UInt32(seed) == self._seed
         fields = (f.name for f in dataclasses.fields(Memory))
         memory = Memory(*(dr.select(again, getattr(self._before, f), getattr(self._after, f)) for f in fields))
-        dr.eval(memory.square, memory.count, memory.place)
+        dr.eval(memory.first, memory.square, memory.count, memory.place)
         return memory

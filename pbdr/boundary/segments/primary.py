@@ -24,7 +24,7 @@ class Primary(Segments):
     """
 
     name = "primary"
-    share = 0.25
+    cost = 1.0
 
     def _vertex(self) -> mi.Point3f:
         return self.context.sensor.world_transform() @ mi.Point3f(0)
@@ -45,10 +45,10 @@ class Primary(Segments):
         length = dr.select(crosses, diagonal, dr.minimum(length, 4 * diagonal))
         return dr.detach(dr.select(in_front & seen.active, length, 0), True)
 
-    def find(self, sampling: Sampling, sampler: mi.Sampler) -> dict:
+    def find(self, sampling: Sampling, sampler: mi.Sampler, count: int) -> dict:
         context, sensor = self.context, self.context.sensor
         x0 = dr.detach(self._vertex())
-        cell, u, rcp_pmf = sampling.sample(sampler, self.count)
+        cell, u, rcp_pmf = sampling.sample(sampler, count)
         place = self.place(cell, u)
         at = touch(place, mi.Vector3f(x0), mi.Bool(True))
         b = dr.detach(at.point)
@@ -70,27 +70,28 @@ class Primary(Segments):
         hit = pi.compute_surface_interaction(ray, mi.RayFlags.Minimal, active)
         active &= ~hit.is_valid() | (dr.norm(hit.p - x0) > dr.norm(b - x0) * (1 - 1e-4))
         active &= self.moves.shapes.has(place.owner) | self.moves.shapes.hit(pi) | mi.Bool(self.moves.sensor)
-        scale = dr.norm(tangent) * place.extent * rcp_pmf * (context.spp / self.count)
+        scale = dr.norm(tangent) * place.extent * rcp_pmf * (context.spp / count)
         return {
             "active": active, "cell": cell, "u": u, "scale": scale, "beside": beside, "normal": normal,
             "response": response, "o": ray.o, "d": ray.d, "wavelengths": ray.wavelengths, "pi": pi,
         }  # fmt: skip
 
-    def film_samples(self, sampling: Sampling, found: dict, sampler: mi.Sampler) -> FilmSamples:
+    def film_samples(self, found: dict, sampler: mi.Sampler) -> tuple[FilmSamples, mi.Float]:
         context, sensor = self.context, self.context.sensor
         ray = mi.Ray3f(found["o"], found["d"], 0, found["wavelengths"])
         with dr.suspend_grad():
             L = context.radiance(sampler, ray, mi.Bool(True), context.limits) * found["response"]
-            sampling.learn(found["cell"], found["scale"] * dr.max(L))
             dr.schedule(L)
-            sampling.schedule()
         x0 = self._vertex()
         at = touch(self.place(found["cell"], found["u"]), mi.Vector3f(dr.detach(x0)), mi.Bool(True))
         seen = project(sensor, x0, at.point - x0)
         behind = project_first_vertex(sensor, found["pi"], ray, found["beside"])
         speed = dr.dot(found["normal"], seen.position - behind.position)
         weight = found["scale"] * (speed - dr.detach(speed))
-        return FilmSamples(dr.detach(seen.position), L * weight, weight, ray.wavelengths)
+        with dr.suspend_grad():
+            pixels_per_unit = dr.mean(dr.abs(seen.scale)) / seen.depth
+            size = found["scale"] * dr.max(L) * pixels_per_unit
+        return FilmSamples(dr.detach(seen.position), L * weight, weight, ray.wavelengths), dr.detach(size)
 
 
 def _on_film(sensor: mi.Sensor, seen, displacement: mi.Vector3f) -> mi.Vector2f:

@@ -8,7 +8,7 @@ import mitsuba as mi
 from ...geometry.curves import Place, Touch, curve_measure, sample_direction, touch
 from ...geometry.motion import material_point
 from ...transport.film import FilmSamples
-from ...transport.importance import carry_to_sensor
+from ...transport.importance import carry_to_sensor, connect_to_sensor
 from ...transport.lines import (
     CurvePoint,
     EmitterEnd,
@@ -26,16 +26,16 @@ class Direct(Segments):
     """Boundaries of light that comes straight from emitters: shadows."""
 
     name = "direct"
-    share = 0.5
+    cost = 1.0
 
     def base_density(self) -> mi.Float:
         """Length, and how likely a line sees it as a silhouette."""
         length, opening = curve_measure(self.curves)
         return length * dr.sqrt(opening / dr.pi)
 
-    def find(self, sampling: Sampling, sampler: mi.Sampler) -> dict:
+    def find(self, sampling: Sampling, sampler: mi.Sampler, count: int) -> dict:
         context, scene = self.context, self.context.scene
-        cell, u, rcp_pmf = sampling.sample(sampler, self.count)
+        cell, u, rcp_pmf = sampling.sample(sampler, count)
         place = self.place(cell, u)
         wavelengths, response = _wavelengths(context.sensor, sampler)
         reference = mi.Point3f(dr.detach(place.point))
@@ -47,31 +47,33 @@ class Direct(Segments):
         lit = is_lit(scene, line, end)
         bounces, rcp_probability = _bounces(context.limits.max_depth, 2, sampler)
         factor = end.light * response * rcp_probability
-        found = _joined(self, sampler, (place, at, line), lit & (dr.max(factor) > 0), factor, (bounces, rcp_pmf))
+        found = _joined(
+            self, sampler, (place, at, line), lit & (dr.max(factor) > 0), factor, (bounces, rcp_pmf / count)
+        )
         if not self.moves.emitters:
             found["active"] &= self.moves.shapes.has(place.owner) | self.moves.shapes.hit(found["near"])
         return {**found, "cell": cell, "u": u, "ds": end.ds}
 
-    def film_samples(self, sampling: Sampling, found: dict, sampler: mi.Sampler) -> FilmSamples:
+    def film_samples(self, found: dict, sampler: mi.Sampler) -> tuple[FilmSamples, mi.Float]:
         with dr.suspend_grad():
             end = EmitterEnd(found["ds"], mi.Spectrum(0))
-        return _attached(self, sampling, found, end, found["weight"])
+        return _attached(self, found, end, found["weight"])
 
 
 class Indirect(Segments):
     """Boundaries of light that other surfaces reflect: occlusion between surfaces, reflections of silhouettes."""
 
     name = "indirect"
-    share = 0.25
+    cost = 3.0
 
     def base_density(self) -> mi.Float:
         """Length, and how many directions see it as a silhouette."""
         length, opening = curve_measure(self.curves)
         return length * opening
 
-    def find(self, sampling: Sampling, sampler: mi.Sampler) -> dict:
+    def find(self, sampling: Sampling, sampler: mi.Sampler, count: int) -> dict:
         context = self.context
-        cell, u, rcp_pmf = sampling.sample(sampler, self.count)
+        cell, u, rcp_pmf = sampling.sample(sampler, count)
         place = self.place(cell, u)
         ω, rcp_pdf = sample_direction(place, sampler.next_2d())
         at = touch(place, ω, mi.Bool(False))
@@ -81,20 +83,22 @@ class Indirect(Segments):
         bounces, rcp_probability = _bounces(context.limits.max_depth, 3, sampler)
         factor = response * rcp_pdf * rcp_probability
         # Nothing is reflected by the environment
-        found = _joined(self, sampler, (place, at, line), line.active & far.is_valid(), factor, (bounces, rcp_pmf))
+        found = _joined(
+            self, sampler, (place, at, line), line.active & far.is_valid(), factor, (bounces, rcp_pmf / count)
+        )
         found["active"] &= (
             self.moves.shapes.has(place.owner) | self.moves.shapes.hit(found["near"]) | self.moves.shapes.hit(far)
         )
         return {**found, "cell": cell, "u": u, "far": far, "ω": ω, "bounces": bounces}
 
-    def film_samples(self, sampling: Sampling, found: dict, sampler: mi.Sampler) -> FilmSamples:
+    def film_samples(self, found: dict, sampler: mi.Sampler) -> tuple[FilmSamples, mi.Float]:
         context = self.context
         end = SurfaceEnd(found["far"], mi.Ray3f(found["o"], found["ω"], 0, found["wavelengths"]))
         with dr.suspend_grad():
             depth = mi.UInt32(context.limits.max_depth) - 1 - found["bounces"]
             F = found["weight"] * reflected_light(context, end, sampler, depth)
             dr.schedule(F)
-        return _attached(self, sampling, found, end, F)
+        return _attached(self, found, end, F)
 
 
 def _curve_point(at: Touch, place: Place, rcp_pmf: mi.Float) -> CurvePoint:
@@ -108,15 +112,19 @@ def _joined(segments: Segments, sampler, boundary, active, factor, numbers) -> d
     Args:
         boundary: Place, touching point and line. [N]
         factor: Of the light, apart from what is carried. [N]
-        numbers: Surfaces on the way to the sensor, and the reciprocal probability of the cell. [N]
+        numbers: Surfaces on the way to the sensor, and the reciprocal of the expected samples in the cell. [N]
     """
     place, at, line = boundary
-    bounces, rcp_pmf = numbers
+    bounces, rcp_expected = numbers
     context = segments.context
     pi = context.scene.ray_intersect_preliminary(line.backward, coherent=False, active=active)
     si = pi.compute_surface_interaction(line.backward, mi.RayFlags.All, active)
-    joined = carry_to_sensor(context.scene, context.sensor, sampler, si, line.forward.d, bounces, active)
-    scale = line.sine * dr.norm(at.tangent) * place.extent * rcp_pmf * (context.spp / segments.count)
+    ends = (context.scene, context.sensor)
+    if context.limits.max_depth == 2:
+        joined = connect_to_sensor(*ends, si, line.forward.d, active)
+    else:
+        joined = carry_to_sensor(*ends, sampler, si, line.forward.d, bounces, active)
+    scale = line.sine * dr.norm(at.tangent) * place.extent * rcp_expected * context.spp
     weight = dr.select(joined.active, joined.weight * factor * scale, 0)
     return {
         "active": joined.active & (dr.max(weight) > 0), "weight": weight, "position": joined.position, "near": pi,
@@ -125,12 +133,9 @@ def _joined(segments: Segments, sampler, boundary, active, factor, numbers) -> d
 
 
 def _attached(
-    segments: Segments, sampling: Sampling, found: dict, end: EmitterEnd | SurfaceEnd, F: mi.Spectrum
-) -> FilmSamples:
+    segments: Segments, found: dict, end: EmitterEnd | SurfaceEnd, F: mi.Spectrum
+) -> tuple[FilmSamples, mi.Float]:
     """Boundary segments with the speed of their boundary."""
-    with dr.suspend_grad():
-        sampling.learn(found["cell"], dr.max(F))
-        sampling.schedule()
     scene = segments.context.scene
     ray = mi.Ray3f(found["o"], found["d"], 0, found["wavelengths"])
     near = material_point(found["near"], ray, mi.RayFlags.Minimal)
@@ -138,7 +143,7 @@ def _attached(
     at = touch(segments.place(found["cell"], found["u"]), view, is_point)
     speed = dr.dot(found["inward"], at.point - end.middle(scene, near, dr.detach(near.t), mi.Bool(True)))
     speed -= dr.detach(speed)
-    return FilmSamples(found["position"], F * speed, mi.Float(0) * speed, ray.wavelengths)
+    return FilmSamples(found["position"], F * speed, mi.Float(0) * speed, ray.wavelengths), dr.max(F)
 
 
 def _bounces(max_depth: int, fewest: int, sampler: mi.Sampler) -> tuple[mi.UInt32, mi.Float]:
