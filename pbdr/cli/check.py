@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from ..compare.cases import Case
     from ..compare.perturbations import Perturbation
+    from ..optimize.job import ParameterEntry, PoseEntry
 
 
 def register(app: typer.Typer) -> None:
@@ -66,7 +67,8 @@ def check(
 
     Exit code: 0 all consistent, 1 a biased or failed gradient, 4 inconclusive or unsupported. Without --param, the
     parameters of the job (or of the bundled scene's job) are checked with the job's integrator, large arrays along
-    fixed random signs. Seeds are added, within the budget, where those asked for are inconclusive.
+    fixed random signs, poses along one motion of each kind. Seeds are added where those asked for are inconclusive, and
+    time that one parameter leaves of its budget goes to those after it.
     """
     use_variant(variant)
     from ..compare.cache import Precision
@@ -114,23 +116,40 @@ def _scene_cases(source: str, patterns: list[str], options: dict[str, str | None
 
 
 def _job_cases(source: str) -> tuple[list[Case], str]:
-    """A case for every parameter of a job, as its first view sees it, and the job's integrator."""
+    """Cases for all parameters of a job, as its first view sees them, and the job's integrator."""
     from ..compare.cases import scene_case
-    from ..compare.perturbations import default_direction
     from ..optimize.job import load_job
-    from ..scene import find_parameters, load_scene, select_sensor
+    from ..scene import load_scene, select_sensor
 
     job = load_job(source)
-    loaded = load_scene(job.scene, float_textures=[entry.key for entry in job.parameters])
-    keys = dict.fromkeys(key for entry in job.parameters for key in find_parameters(loaded, entry.key))
+    loaded = load_scene(job.scene, float_textures=[entry.key for entry in job.parameters if entry.kind == "value"])
     sensors = [sensor.id() for sensor in loaded.sensors()]
     sensor = sensors.index(select_sensor(loaded, job.views[0].sensor).id())
     integrator = job.integrator.model_dump()
     name, depth = integrator.pop("type"), integrator.get("max_depth")
-    moved = [within_bounds(loaded, default_direction(loaded, key)) for key in keys]
-    cases = [scene_case(job.scene, each, max_depth=depth, sensor=sensor) for each in moved]
+    moved = [
+        each for place, entry in enumerate(job.parameters) for each in _directions(loaded, entry, f"parameters.{place}")
+    ]
+    cases = [scene_case(job.scene, each, max_depth=depth, sensor=sensor) for each in dict.fromkeys(moved)]
     properties = ",".join(f"{key}={str(value).lower()}" for key, value in integrator.items())
     return cases, f"{name}:{properties}" if properties else name
+
+
+def _directions(scene: mi.Scene, entry: ParameterEntry | PoseEntry, where: str) -> list[Perturbation]:
+    """Along what an entry of a job is checked: its values, or each kind of motion that its pose has."""
+    from ..compare.perturbations import Perturbation, default_direction
+    from ..optimize.poses import make_poses
+    from ..scene import find_parameters, scene_parameters
+
+    if entry.kind == "pose":
+        motions = {"rotation": Perturbation.rotate, "translation": Perturbation.translate, "scale": Perturbation.scale}
+        poses = make_poses(scene_parameters(scene), entry, where)
+        return [motions[part](pose.place, (1, 1, 1)) for pose in poses for part in pose.parts]
+    try:
+        keys = find_parameters(scene, entry.key)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    return [within_bounds(scene, default_direction(scene, key)) for key in keys]
 
 
 def within_bounds(scene: mi.Scene, moved: Perturbation) -> Perturbation:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import re
 import time
-import warnings
 from collections.abc import Callable, Iterator
 
-import drjit as dr
 import mitsuba as mi
 import numpy as np
 
@@ -18,6 +15,7 @@ from ..errors import InputError
 from ..seeds import derive_seed
 from .cases import Case
 from .estimators import telling_adjoint, timed_forward, timed_primal, timed_reverse, transposition_residual
+from .observation import peak_memory, recorded_warnings
 from .perturbations import Curve
 from .references import Reference
 from .statistics import (
@@ -141,11 +139,11 @@ class _Trials:
         if "primal" in self.errors:
             return
         # Without a mode that works, a few images still tell whether the integrator renders the same
-        for i in range(effort.seeds if len(self.modes) > 1 else _LEAST_SEEDS):
+        for i in range(len(self.primals), effort.seeds if len(self.modes) > 1 else _LEAST_SEEDS):
             if i >= _LEAST_SEEDS and self._is_late(effort):
                 return
             try:
-                self._add(i, derive_seed(effort.seed, "gradient", i))
+                self.add(i, derive_seed(effort.seed, "gradient", i))
             except Exception as error:  # an estimator may raise anything; what breaks for one seed is broken
                 self.errors = {"reverse": error, "forward": error}
                 return
@@ -164,7 +162,7 @@ class _Trials:
     def _is_late(self, effort: Effort) -> bool:
         return time.perf_counter() - self.start > effort.budget
 
-    def _add(self, i: int, seed: int) -> None:
+    def add(self, i: int, seed: int) -> None:
         """One image, and one gradient in each mode that exists."""
         image, seconds = self.modes["primal"](derive_seed(seed, "primal"))
         self.primals.append(image)
@@ -206,9 +204,9 @@ def measure(
         The row, and the mean derivative image where there is one. [H, W, C]
     """
     adjoint = telling_adjoint(reference)
-    with _recorded_warnings() as messages:
+    with recorded_warnings() as messages:
         curve = case.direction.bind(scene)
-        trials = _warm_up(_modes(case, scene, curve, integrator, adjoint, effort), effort.seed)
+        trials = _warm_up(_modes(case, scene, curve, integrator, adjoint, effort), effort)
         trials.collect(effort)
         row = _judged(case.name, estimator, trials, reference, adjoint, criteria)
         if row.seeds_needed and trials.reverse and effort.most_seeds > effort.seeds:
@@ -232,8 +230,8 @@ def _modes(
     }
 
 
-def _warm_up(modes: dict[str, Callable], seed: int) -> _Trials:
-    """Compile the kernels, measure memory, and find out which modes exist."""
+def _warm_up(modes: dict[str, Callable], effort: Effort) -> _Trials:
+    """Compile the kernels, measure memory, and find out which modes exist and whether there is time for both."""
     trials = _Trials(modes, time.perf_counter())
     try:
         modes["primal"](0)
@@ -241,13 +239,22 @@ def _warm_up(modes: dict[str, Callable], seed: int) -> _Trials:
         trials.errors = dict.fromkeys(modes, error)
         return trials
     try:
-        trials.memory = _peak_memory(lambda: modes["reverse"](0))
+        start = time.perf_counter()
+        trials.memory = peak_memory(lambda: modes["reverse"](0))
+        # Compilation is in the first gradient; only a slow one is worth a second look
+        if time.perf_counter() - start > effort.budget / 4:
+            trials.add(0, derive_seed(effort.seed, "gradient", 0))
     except Exception as error:  # as above
         trials.errors["reverse"] = error
         del modes["reverse"]
+    if trials.seconds and trials.seconds[0] > effort.budget / 4:
+        seconds = trials.seconds[0]
+        trials.errors["forward"] = TimeoutError(f"a gradient takes {seconds:.1f} s, so only scalars are measured")
+        del modes["forward"]
+        return trials
     # The first forward image is kept: its seconds only count where there is no reverse mode
     try:
-        trials.forward.append(modes["forward"](derive_seed(seed, "gradient", 0))[0])
+        trials.forward.append(modes["forward"](derive_seed(effort.seed, "gradient", 0))[0])
     except Exception as error:  # as above
         trials.errors["forward"] = error
         del modes["forward"]
@@ -357,43 +364,3 @@ def _sentence(error: Exception) -> str:
     lines = [line.strip() for line in str(root).splitlines() if line.strip()]
     sentence = re.split(r"(?<=[.!?]) ", lines[0])[0] if lines else ""
     return f"{type(root).__name__}: {sentence}"[:200]
-
-
-@contextlib.contextmanager
-def _recorded_warnings() -> Iterator[list[str]]:
-    """Collect what Mitsuba's log and Python's warnings say, instead of printing it."""
-    messages: list[str] = []
-
-    class Recorder(mi.Appender):
-        def append(self, level, text):
-            # Without date, level and place, which change from run to run
-            messages.append(re.sub(r"^.*?\] ", "", text.replace("\n", " "))[:200])
-
-        def log_progress(self, progress, name, formatted, eta, ptr=None):
-            pass
-
-    logger, recorder = mi.logger(), Recorder()
-    appenders = [logger.appender(i) for i in range(logger.appender_count())]
-    logger.clear_appenders()
-    logger.add_appender(recorder)
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            yield messages
-        messages += [str(warning.message)[:200] for warning in caught]
-    finally:
-        logger.remove_appender(recorder)
-        for appender in appenders:
-            logger.add_appender(appender)
-
-
-def _peak_memory(run: Callable[[], object]) -> float:
-    """Peak memory of Dr.Jit's arrays while something runs, above what was in use before, MiB."""
-    dr.sync_thread()
-    # Freed arrays stay in a cache that counts as use
-    dr.flush_malloc_cache()
-    backend = dr.backend_v(mi.Float)
-    dr.detail.malloc_clear_statistics()
-    before = dr.detail.malloc_watermark(backend)
-    run()
-    return max(0, dr.detail.malloc_watermark(backend) - before) / 2**20

@@ -49,6 +49,23 @@ class Aborting(PRBIntegrator):
 mi.register_integrator("aborting", lambda props: Aborting(props))
 """
 
+SLEEPING = """
+import time
+import mitsuba as mi
+from mitsuba.python.ad.integrators.prb import PRBIntegrator
+
+class Sleeping(PRBIntegrator):
+    def __init__(self, props):
+        self.seconds = props.get("seconds", 0.6)
+        super().__init__(props)
+
+    def render_backward(self, *args, **kwargs):
+        time.sleep(self.seconds)
+        super().render_backward(*args, **kwargs)
+
+mi.register_integrator("sleeping", lambda props: Sleeping(props))
+"""
+
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
@@ -127,6 +144,46 @@ def test_a_crash_of_an_isolated_estimator_is_a_row(pbdr_command, scene_file, tmp
     rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
     assert [row["word"] for row in rows] == ["failed", "consistent"]
     assert rows[0]["reason"] == "the process was killed by SIGABRT"
+
+
+@pytest.fixture
+def sleeping(tmp_path) -> Path:
+    module = tmp_path / "sleeping_module.py"
+    module.write_text(SLEEPING)
+    return module
+
+
+def test_an_isolated_estimator_that_hangs_is_a_row(pbdr_command, scene_file, sleeping, tmp_path):
+    outcome = pbdr_command(
+        "compare", scene_file, "--param", "floor.bsdf.reflectance.value", "--import", sleeping, "--isolate",
+        "--integrator", "sleeping:seconds=60", "--time-limit", "8", *FEW, "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert outcome.code == 1, outcome.stdout + outcome.stderr
+    (row,) = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
+    assert (row["word"], row["reason"]) == ("failed", "no result after 8 s")
+
+
+def test_slow_estimators_are_judged_by_their_scalars(pbdr_command, scene_file, sleeping, tmp_path):
+    file = tmp_path / "rows.json"
+    outcome = pbdr_command(
+        "check", scene_file, "--param", "floor.bsdf.reflectance.value", "--import", sleeping,
+        "--integrator", "sleeping", *FEW, "--json", file,
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.stdout + outcome.stderr
+    (row,) = json.loads(file.read_text())["rows"]
+    assert row["seeds"] == 4 and row["image_bias"] is None and row["transposition"] is None
+    assert any("so only scalars are measured" in message for message in row["messages"])
+
+
+def test_seeds_are_added_where_they_are_needed(pbdr_command, scene_file, tmp_path):
+    file = tmp_path / "rows.json"
+    outcome = pbdr_command(
+        "check", scene_file, "--param", "floor.bsdf.reflectance.value", "--integrator", "prb",
+        "--seeds", "2", "--spp", "4", "--budget", "20", "--json", file,
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.stdout + outcome.stderr
+    (row,) = json.loads(file.read_text())["rows"]
+    assert row["seeds"] > 2 and row["detectable"] < 0.05
 
 
 def test_compare_writes_everything_and_goes_on_where_it_stopped(pbdr_command, tmp_path, scene_file):
@@ -319,3 +376,19 @@ def test_check_of_a_job_takes_its_parameters_and_integrator(pbdr_command, tmp_pa
     assert [row["estimator"] for row in rows] == ["path_taped:max_depth=2"] * 2
     assert "floor.bsdf.reflectance.value" in rows[0]["case"]
     assert "intensity.value" in rows[1]["case"]
+
+
+def test_check_of_a_pose_takes_a_motion_of_each_kind(pbdr_command, tmp_path, scene_file):
+    scene_file.write_text(
+        scene_file.read_text().replace('"point"><point name="position"', '"point" id="lamp"><point name="position"')
+    )
+    job = tmp_path / "job.toml"
+    job.write_text(
+        'scene = "scene.xml"\n[integrator]\ntype = "path_taped"\nmax_depth = 2\n'
+        '[[views]]\nsensor = "camera"\ntarget = "target.exr"\n'
+        '[[parameters]]\nkey = "lamp"\ntranslation = {}\n'
+    )
+    file = tmp_path / "rows.json"
+    pbdr_command("check", job, *FEW, "--json", file)
+    rows = json.loads(file.read_text())["rows"]
+    assert [row["case"].split(" ", 1)[1] for row in rows] == ["lamp.position translate 1,1,1"]
