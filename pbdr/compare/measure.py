@@ -209,9 +209,12 @@ def measure(
         trials = _warm_up(_modes(case, scene, curve, integrator, adjoint, effort), effort)
         trials.collect(effort)
         row = _judged(case.name, estimator, trials, reference, adjoint, criteria)
-        if row.seeds_needed and trials.reverse and effort.most_seeds > effort.seeds:
+        while row.seeds_needed and len(trials.reverse) < effort.most_seeds and trials.reverse:
+            before = len(trials.reverse)
             trials.collect_scalars(min(math.ceil(1.3 * row.seeds_needed), effort.most_seeds), effort)
             row = _judged(case.name, estimator, trials, reference, adjoint, criteria)
+            if len(trials.reverse) == before:
+                break
     notes = [*dict.fromkeys(messages)]
     notes += [f"no {mode} mode: {_sentence(error)}" for mode, error in trials.errors.items() if mode != "primal"]
     row = dataclasses.replace(row, spp=effort.spp, memory=trials.memory, messages=tuple(notes))

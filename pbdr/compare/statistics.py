@@ -63,6 +63,7 @@ class Bias:
         tail: Probability of so large a difference if there were no bias.
         detectable: Smallest bias that this many samples would have found, in absolute terms.
         interval: Confidence interval of the difference, truncation included.
+        sufficient_error: Standard error at which a bias of the tolerance would be found, given many samples.
     """
 
     difference: float
@@ -74,6 +75,7 @@ class Bias:
     tail: float
     detectable: float
     interval: tuple[float, float]
+    sufficient_error: float
 
     @property
     def standard_errors(self) -> float:
@@ -179,7 +181,8 @@ def bias_of(estimate: Estimate, reference: Estimate, *, scale: float, criteria: 
     truncation = estimate.truncation + reference.truncation
     allowance = truncation + criteria.negligible * scale
     excess = max(0.0, abs(difference) - allowance)
-    quantile = t_quantile(sidak(criteria.confidence, tests), freedom)
+    level, miss = sidak(criteria.confidence, tests), 2 * (1 - criteria.power)
+    quantile = t_quantile(level, freedom)
     margin = quantile * error + truncation
     return Bias(
         difference=difference,
@@ -189,9 +192,21 @@ def bias_of(estimate: Estimate, reference: Estimate, *, scale: float, criteria: 
         allowance=allowance,
         scale=math.copysign(scale, reference.value) if scale else 0.0,
         tail=t_tail(excess / error, freedom) if error > 0 else float(excess == 0),
-        detectable=(quantile + t_quantile(2 * (1 - criteria.power), freedom)) * error + allowance,
+        detectable=(quantile + t_quantile(miss, freedom)) * error + allowance,
         interval=(difference - margin, difference + margin),
+        sufficient_error=_sufficient_error(criteria.tolerance * scale - allowance, reference, level, miss),
     )
+
+
+def _sufficient_error(room: float, reference: Estimate, level: float, miss: float) -> float:
+    """The standard error at which a bias of size ``room`` is found, where only the reference has few samples."""
+    error = freedom = math.inf
+    for _ in range(8):
+        error = room / (t_quantile(level, freedom) + t_quantile(miss, freedom))
+        # Welch-Satterthwaite, the rest of the error being well known
+        if reference.error > 0:
+            freedom = max(reference.freedom * (error / reference.error) ** 4, reference.freedom)
+    return error
 
 
 def block_sums(images: np.ndarray) -> np.ndarray:
@@ -324,7 +339,7 @@ def _inconclusive(scalar: Bias, *, seeds: int, criteria: Criteria) -> Verdict:
         share = scalar.allowance / abs(scalar.scale)
         return Verdict("inconclusive", f"the reference's truncation is {share:.1%}: take a smaller step")
     # The noise that may remain, of which the reference takes its share
-    target = (room * scalar.error / (scalar.detectable - scalar.allowance)) ** 2 - scalar.reference_error**2
+    target = scalar.sufficient_error**2 - scalar.reference_error**2
     hidden = f"a bias of {scalar.relative_detectable:.1%} could hide"
     if target <= 0:
         return Verdict("inconclusive", f"{hidden}: the reference needs more samples or a larger budget")
