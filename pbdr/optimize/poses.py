@@ -75,15 +75,17 @@ class Pose:
 
     def _motion(self, latents: Mapping[str, mi.Float]) -> tuple[mi.Matrix3f, mi.Vector3f, mi.Float]:
         """Rotation, translation and scale, attached to the variables that there are."""
-        # New arrays each time: Mitsuba skips an assignment of the array that it already holds, see Variable.write
+        # New arrays each time: Mitsuba skips an assignment of the array that it already holds (see Variable.write), and
+        # the adjoint of dr.unravel replaces a variable's gradient instead of adding to it, which would leave one view
         new = dr.opaque(mi.Float, 0)
-        R, t, s = mi.Matrix3f(1) + new, mi.Vector3f(0) + new, mi.Float(1)
-        if variable := self.parts.get("rotation"):
-            R += self.representation.matrix(latents[variable.key]) - mi.Matrix3f(1)
-        if variable := self.parts.get("translation"):
-            t += dr.unravel(mi.Vector3f, variable.attached(latents[variable.key]))
-        if variable := self.parts.get("scale"):
-            s = variable.attached(latents[variable.key])
+        attached = {part: latents[variable.key] + new for part, variable in self.parts.items()}
+        R, t, s = mi.Matrix3f(1) + new, mi.Vector3f(0) + new, mi.Float(1) + new
+        if "rotation" in self.parts:
+            R = self.representation.matrix(attached["rotation"])
+        if "translation" in self.parts:
+            t = dr.unravel(mi.Vector3f, self.parts["translation"].attached(attached["translation"]))
+        if "scale" in self.parts:
+            s = self.parts["scale"].attached(attached["scale"])
         return R, t, s
 
     def _moved(self, points: mi.Point3f, R: mi.Matrix3f, t: mi.Vector3f, s: mi.Float) -> mi.Point3f:
