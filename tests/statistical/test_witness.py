@@ -70,7 +70,6 @@ SLOW = [
     ("interreflection_albedo", "prb", "consistent"),
     ("shape_disk", "prb_projective", "consistent"),
     ("silhouette_welded", "prb_projective", "consistent"),
-    ("silhouette_split_vertices", "prb_projective", "biased"),
     ("silhouette_lit_creases", "prb_projective", "biased"),
     ("shadow_point_light", "prb_projective", "biased"),
     ("camera_rotation", "prb_projective", "failed"),
@@ -88,7 +87,8 @@ def test_known_verdicts(name, estimator, word):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "estimator", "word"), SLOW)
 def test_known_verdicts_that_take_longer(name, estimator, word):
-    row = judged(name, estimator, budget=30)
+    # Projective sampling takes hundreds of primal renders for a gradient
+    row = judged(name, estimator, budget=30, seeds=4 if word == "biased" else 8)
     assert row.word == word, row.reason
 
 
@@ -101,7 +101,8 @@ def test_zero_is_called_by_its_name():
 
 @pytest.mark.slow
 def test_split_vertices_double_the_silhouettes_of_projective_sampling():
-    row = judged("silhouette_split_vertices", "prb_projective", budget=30)
+    row = judged("silhouette_split_vertices", "prb_projective", budget=30, seeds=4)
+    assert row.word == "biased"
     assert row.image_bias == pytest.approx(1.0, abs=0.1)
     assert row.relative_bias > 0.5
 
