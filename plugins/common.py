@@ -9,11 +9,12 @@ from mitsuba.python.ad.integrators.common import RBIntegrator
 from pbdr.boundary import BoundaryTerm
 from pbdr.errors import InputError
 from pbdr.geometry.motion import material_point
-from pbdr.interior import Primal, ReplayBackward, ReplayForward, Rule, Taped
+from pbdr.interior import Primal, Record, ReplayBackward, ReplayForward, Rule, Taped
 from pbdr.transport import film as films
 from pbdr.transport.emitter import emitters_move
 from pbdr.transport.film_edges import film_edge_samples
 from pbdr.transport.path import Limits, PathResult, Traits, first_hit, trace_path
+from pbdr.transport.recorded import Walk, Warp, walk_backward, walk_forward
 from pbdr.transport.sensor import project_first_vertex, require_projective, sensor_moves, sensor_vertex
 
 #: Traversals consume the graph between variables but leave the tangents in them
@@ -90,13 +91,18 @@ class DifferentialIntegrator(RBIntegrator):
 
     def _forward(self, scene, camera, p):
         with dr.resume_grad():
-            motion = self.motion(scene, camera, p)
+            motion = self.motion(scene, camera, p, forward=True)
             parts = films.attached_parts(motion)
-            attached = [part for part in parts if dr.grad_enabled(part)]
+            ends = [motion.origin, motion.vertex] if motion else []
+            attached = [part for part in (*parts, *ends) if dr.grad_enabled(part)]
             if attached:
                 dr.forward_to(*attached, flags=KEEP_TANGENTS)
-            directions = [dr.grad(part) for part in parts]
-        if self.taped:
+            directions, end_tangents = [dr.grad(part) for part in parts], [dr.grad(end) for end in ends]
+        if motion and self.boundary.field():
+            path = self.trace(scene, camera, Record())
+            L = path.L
+            δL = walk_forward(self.walk(scene, path, motion, p), path.memory, path.count, end_tangents)
+        elif self.taped:
             with dr.resume_grad():
                 attached = self.trace(scene, camera, Taped()).L
                 self.require_gradient(dr.grad_enabled(attached), motion)
@@ -113,16 +119,23 @@ class DifferentialIntegrator(RBIntegrator):
 
     def _backward(self, scene, camera, p, grad_in):
         with dr.resume_grad():
-            motion = self.motion(scene, camera, p)
-            attached = self.trace(scene, camera, Taped()).L if self.taped else None
-        primal = None if self.taped else self.trace(scene, camera, Primal())
-        L = dr.detach(attached, True) if self.taped else primal.L
+            motion = self.motion(scene, camera, p, forward=False)
+            field = self.boundary.field() if motion else None
+            taped = self.taped and field is None
+            attached = self.trace(scene, camera, Taped()).L if taped else None
+        primal = None if taped else self.trace(scene, camera, Primal())
+        L = dr.detach(attached, True) if taped else primal.L
         δL, *adjoints = films.adjoint(camera, motion, self.film_radiance(L, motion), grad_in)
         dr.eval(δL, adjoints)
+        parts = films.attached_parts(motion)
+        if field:
+            path = self.trace(scene, camera, Record())
+            ends = walk_backward(self.walk(scene, path, motion, p), path.memory, path.count, δL)
+            dr.eval(ends)
+            parts, adjoints = [*parts, motion.origin, motion.vertex], [*adjoints, *ends]
         with dr.resume_grad():
             # One traversal: it clears the graph that all parts share
-            parts = films.attached_parts(motion)
-            if self.taped:
+            if taped:
                 self.require_gradient(dr.grad_enabled(attached), motion)
                 parts, adjoints = [*parts, attached], [*adjoints, δL]
             for part, δ in zip(parts, adjoints, strict=True):
@@ -130,7 +143,11 @@ class DifferentialIntegrator(RBIntegrator):
                     dr.set_grad(part, δ)
                     dr.enqueue(dr.ADMode.Backward, part)
             dr.traverse(dr.ADMode.Backward)
-        if not self.taped:
+            if field:
+                motion.warp.deposit()
+                field.send_adjoints()
+                dr.traverse(dr.ADMode.Backward)
+        if not taped and not field:
             rule = ReplayBackward(L, δL)
             self.trace(scene, camera, rule, active=primal.valid)
             self.require_gradient(rule.touched, motion)
@@ -157,14 +174,23 @@ class DifferentialIntegrator(RBIntegrator):
             rule=rule, limits=self.limits, traits=traits, origin=origin, active=mi.Bool(active),
         )  # fmt: skip
 
-    def motion(self, scene, camera: films.Camera, p: films.Pass) -> films.Motion | None:
+    def walk(self, scene, path: PathResult, motion: films.Motion, p: films.Pass) -> Walk:
+        """Everything that a walk over recorded paths needs."""
+        origin = dr.detach(motion.origin, True)
+        return Walk(scene, self.limits, self.boundary.field(), mi.UInt32(p.seed), origin, path.L)
+
+    def motion(self, scene, camera: films.Camera, p: films.Pass, *, forward: bool) -> films.Motion | None:
         """Everything that moves on the film, attached; None if nothing does."""
         first, ray = first_hit(scene, camera.ray, self.limits, mi.Bool(True))
         surfaces_move = dr.grad_enabled(material_point(first, ray, 0).p)
         if not (surfaces_move or sensor_moves(camera.sensor) or emitters_move(scene)):
             return None
         require_projective(camera.sensor)
-        moved = project_first_vertex(camera.sensor, first, ray, camera.position)
+        warp = None
+        if field := self.boundary.field():
+            field.clear(forward=forward)
+            warp = Warp(field, mi.sample_tea_32(mi.UInt32(p.seed), 0xCA3E)[0], forward=forward)
+        moved = project_first_vertex(camera.sensor, first, ray, camera.position, warp)
 
         def radiance(sampler: mi.Sampler, ray: mi.Ray3f, active: mi.Bool, limits: Limits) -> mi.Spectrum:
             with dr.suspend_grad():
@@ -174,10 +200,9 @@ class DifferentialIntegrator(RBIntegrator):
                     rule=Primal(), limits=limits, traits=traits, origin=mi.Point3f(0), active=mi.Bool(active),
                 ).L  # fmt: skip
 
-        context = films.Context(scene, camera.sensor, camera.spp, p.seed, self.limits, radiance)
-        return films.Motion(
-            moved.position, moved.measure, [*film_edge_samples(context), *self.boundary.samples(context)]
-        )
+        context = films.Context(scene, camera.sensor, camera.spp, p.seed, self.limits, radiance, warp)
+        samples = [*film_edge_samples(context), *self.boundary.samples(context)]
+        return films.Motion(moved.position, moved.measure, samples, moved.origin, moved.vertex, warp)
 
     @staticmethod
     def film_radiance(L: mi.Spectrum, motion: films.Motion | None) -> mi.Spectrum:

@@ -7,6 +7,7 @@ import abc
 import mitsuba as mi
 
 from ..transport.film import Context, FilmSamples
+from ..transport.velocity import VelocityField
 
 
 class BoundaryTerm(abc.ABC):
@@ -23,6 +24,10 @@ class BoundaryTerm(abc.ABC):
 
     def prepare(self, scene: mi.Scene, sensor: mi.Sensor) -> None:  # noqa: B027 (a documented default)
         """Update what depends on the geometry; called once before a derivative is computed."""
+
+    def field(self) -> VelocityField | None:
+        """The velocity field that rays follow, for terms that turn boundaries into a divergence; None by default."""
+        return None
 
     @staticmethod
     def obstacle(scene: mi.Scene) -> str | None:

@@ -7,19 +7,22 @@ import mitsuba as mi
 import numpy as np
 
 
-def triangle_area(shape: mi.ShapePtr, prim_index: mi.UInt32, active: mi.Bool) -> mi.Float:
-    """Area of triangles, attached to their vertices.
+def corners(shape: mi.ShapePtr, prim_index: mi.UInt32, active: mi.Bool) -> tuple[mi.Point3f, mi.Point3f, mi.Point3f]:
+    """The corners of triangles, attached, world space (object space for instanced meshes).
 
     Args:
         shape: Meshes; other lanes must be inactive. [N]
         prim_index: Triangle of each lane. [N]
-
-    Returns:
-        Area in squared scene units, object space for instanced meshes. [N]
     """
     mesh = mi.MeshPtr(shape)
     face = mesh.face_indices(prim_index, active)
     a, b, c = (mesh.vertex_position(face[k], active) for k in range(3))
+    return a, b, c
+
+
+def triangle_area(shape: mi.ShapePtr, prim_index: mi.UInt32, active: mi.Bool) -> mi.Float:
+    """Area of triangles, attached to their vertices; squared scene units. Arguments as in :func:`corners`. [N]"""
+    a, b, c = corners(shape, prim_index, active)
     return 0.5 * dr.norm(dr.cross(b - a, c - a))
 
 

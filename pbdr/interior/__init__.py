@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .base import Rule as Rule
 from .primal import Primal as Primal
+from .record import Record as Record
 from .replay import ReplayBackward as ReplayBackward
 from .replay import ReplayForward as ReplayForward
 from .taped import Taped as Taped

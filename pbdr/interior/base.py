@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import abc
+from typing import TYPE_CHECKING
 
 import mitsuba as mi
+
+if TYPE_CHECKING:
+    from ..transport.memory import Vertex
 
 
 class Rule(abc.ABC):
@@ -25,6 +29,17 @@ class Rule(abc.ABC):
     @abc.abstractmethod
     def start(self) -> tuple[mi.Spectrum, mi.Spectrum]:
         """Initial radiance L and derivative δL of the loop state."""
+
+    def allocate(self, max_depth: int) -> dict:
+        """Memory for a record of each path, part of the loop's state; none by default."""
+        return {}
+
+    def record(self, memory: dict, index: mi.UInt32, vertex: Vertex, active: mi.Bool) -> None:  # noqa: B027 (a documented default)
+        """Keep a vertex in ``memory``; by default nothing.
+
+        Args:
+            index: Position on the path, 0 for the first hit. [N]
+        """
 
     @abc.abstractmethod
     def gather(self, L: mi.Spectrum, contribution: mi.Spectrum) -> mi.Spectrum:

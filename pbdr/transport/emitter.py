@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import drjit as dr
 import mitsuba as mi
 
 from ..geometry.motion import area_jacobian, carries_motion, material_point
+from ..geometry.sliding import meet_tangent_plane, slide
+
+if TYPE_CHECKING:
+    from .velocity import Bend
 
 
 def power_heuristic(pdf_a: mi.Float, pdf_b: mi.Float) -> mi.Float:
@@ -31,7 +37,13 @@ def emitters_move(scene: mi.Scene) -> bool:
 
 
 def follow_emitter(
-    scene: mi.Scene, si: mi.SurfaceInteraction3f, ds: mi.DirectionSample3f, *, moving: bool, active: mi.Bool
+    scene: mi.Scene,
+    si: mi.SurfaceInteraction3f,
+    ds: mi.DirectionSample3f,
+    *,
+    moving: bool,
+    active: mi.Bool,
+    bend: Bend | None = None,
 ) -> tuple[mi.DirectionSample3f, mi.Float]:
     """Attach an emitter sample to the motion of its emitter and of the point that it lights.
 
@@ -42,6 +54,7 @@ def follow_emitter(
         si: The lit material points, attached. [N]
         ds: Detached emitter samples. [N]
         moving: Whether emitters carry motion (costs one short ray per sample).
+        bend: Lets the ray to the light follow a velocity field instead of the sampled point; needs ``moving``.
 
     Returns:
         The attached samples and a factor of value 1 that carries the change of measure. [N]
@@ -60,7 +73,7 @@ def follow_emitter(
             ε = 1e-5 * (1 + dr.max(dr.abs(ds.p)))
             ray = mi.Ray3f(ds.p + ds.n * ε, -ds.n, 2 * ε, ds.time, si.wavelengths)
             pi = scene.ray_intersect_preliminary(ray, coherent=False, active=on_surface)
-        light = material_point(pi, ray, mi.RayFlags.All, on_surface)
+        light = material_point(pi, ray, mi.RayFlags.All | mi.RayFlags.dNSdUV, on_surface)
         on_light = on_surface & light.is_valid()
         # Lights without extent have one sample, which follows them
         single = scene.sample_emitter_direction(si, mi.Point2f(0.5), False, active & ds.delta)[0]
@@ -76,4 +89,11 @@ def follow_emitter(
     followed.d = dr.replace_grad(ds.d, dr.select(distant, single_d, offset * dr.rcp(distance)))
     followed.dist = dr.replace_grad(ds.dist, dr.select(distant, ds.dist, distance))
     solid_angle = dr.abs_dot(followed.n, followed.d) * dr.rcp(dr.square(distance))
-    return followed, jacobian * dr.relative_grad(dr.select(on_surface, solid_angle, 1))
+    measure = jacobian * dr.relative_grad(dr.select(on_surface, solid_angle, 1))
+    if bend is not None:
+        followed.d, measure = bend(si.p, followed.d, measure, active & ~ds.delta)
+        reached = slide(pi, light, meet_tangent_plane(si.p, followed.d, light, on_light), on_light)
+        for name in ("p", "n", "uv"):
+            kept = dr.detach(getattr(followed, name))
+            setattr(followed, name, dr.replace_grad(kept, dr.select(on_light, getattr(reached, name), kept)))
+    return followed, measure

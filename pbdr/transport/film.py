@@ -13,6 +13,7 @@ from ..errors import InputError
 
 if TYPE_CHECKING:
     from .path import Limits
+    from .velocity import Bend
 
 #: Bytes of intermediate arrays per camera sample in a gradient pass (measured: 8 for materials, 40 for cameras)
 BYTES_PER_SAMPLE = 64
@@ -81,6 +82,7 @@ class Context:
     limits: Limits  #: where paths end
     #: radiance(sampler, ray, active, limits) → spectrum, by the integrator's own path loop, detached
     radiance: Callable[[mi.Sampler, mi.Ray3f, mi.Bool, Limits], mi.Spectrum]
+    bend: Bend | None  #: lets camera rays follow a velocity field instead of material points
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +105,9 @@ class Motion:
     position: mi.Point2f  #: film position of each camera sample's first material point, pixels [N]
     measure: mi.Float  #: value 1; change of film area around it [N]
     boundary: Sequence[FilmSamples]  #: boundary integrals, among them the film's own edges
+    origin: mi.Point3f  #: sensor vertex of each camera sample [N]
+    vertex: mi.Point3f  #: first vertex of each camera sample [N]
+    warp: Bend | None  #: what camera rays were bent by
 
 
 def in_sampled_area(film: mi.Film, position: mi.Point2f) -> mi.Bool:

@@ -9,10 +9,13 @@ import drjit as dr
 import mitsuba as mi
 
 from ..geometry.motion import area_jacobian, material_point
+from ..geometry.sliding import meet_tangent_plane
 from .emitter import emitters_move, follow_emitter, power_heuristic
+from .memory import Vertex
 
 if TYPE_CHECKING:
     from ..interior.base import Rule
+    from .velocity import Bend
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +52,8 @@ class PathResult:
     L: mi.Spectrum  #: radiance along the first ray (attached when taped) [N]
     δL: mi.Spectrum  #: its derivative (forward replay), the unchanged adjoint (backward replay) or 0 [N]
     valid: mi.Bool  #: whether the ray counts as covered in the alpha channel [N]
+    memory: dict  #: the rule's record of the path
+    count: mi.UInt32  #: vertices of the path, with the last one in the environment [N]
 
 
 @dr.syntax
@@ -81,6 +86,7 @@ def direct_light(
     attached: bool,
     moving_emitters: bool,
     active: mi.Bool,
+    bend: Bend | None = None,
 ) -> mi.Spectrum:
     """Light that one emitter sample sends over a vertex: f_s |n·ω| Le / p(ω) × MIS weight [Veach 1997, section 8.2].
 
@@ -95,7 +101,7 @@ def direct_light(
         if attached:
             measure = mi.Float(1)
             if moving_emitters or dr.grad_enabled(si.p):
-                ds, measure = follow_emitter(scene, si, ds, moving=moving_emitters, active=active)
+                ds, measure = follow_emitter(scene, si, ds, moving=moving_emitters, active=active, bend=bend)
             emission = scene.eval_emitter_direction(si, ds, active)
             rcp_pdf = dr.select(ds.pdf != 0, dr.rcp(dr.detach(ds.pdf)), 0)
             weight = dr.replace_grad(weight, emission * rcp_pdf * measure)
@@ -107,12 +113,13 @@ def direct_light(
 def vertex_weight(
     si: mi.SurfaceInteraction3f,
     bsdf: mi.BSDFPtr,
-    sampled: tuple[mi.BSDFSample3f, mi.Float, mi.Point2f],
+    sampled: tuple[mi.BSDFSample3f, mi.Float, mi.Point2f] | None,
     following: tuple[mi.PreliminaryIntersection3f, mi.Ray3f],
     *,
     delta_bsdfs: bool,
     active: mi.Bool,
-) -> mi.Spectrum:
+    bend: Bend | None = None,
+) -> tuple[mi.Spectrum, mi.Point3f]:
     """A factor of value 1 that carries the derivative of one vertex's share of the path throughput.
 
     In surface variables it is f_s |n·ω| |n'·ω|/r² J', with ω and r between the attached vertices [Zhang et al. 2020];
@@ -121,10 +128,15 @@ def vertex_weight(
     Args:
         sampled: The BSDF sample taken here and the random numbers that led to it.
         following: The next hit and the ray to it, detached.
+        delta_bsdfs: Whether ``sampled`` is needed because of specular lobes.
+        bend: Lets the direction follow a velocity field instead of the next material point.
+
+    Returns:
+        The factor, and where the next vertex is if ``bend`` is given.
     """
-    bs, sample_1, sample_2 = sampled
     pi_next, ray_next = following
     wo = ray_next.d
+    ahead = mi.Point3f(0)
     measure = mi.Float(1)
     if dr.grad_enabled(si.p):
         next_si = material_point(pi_next, ray_next, mi.RayFlags.Minimal | mi.RayFlags.dPdUV, active)
@@ -134,16 +146,20 @@ def vertex_weight(
         wo = dr.replace_grad(wo, dr.select(on_surface, offset * dr.rsqrt(distance2), wo))
         geometry = dr.abs_dot(next_si.n, wo) * dr.rcp(distance2)
         measure = dr.relative_grad(dr.select(on_surface, geometry, 1)) * area_jacobian(pi_next, next_si, on_surface)
+        if bend is not None:
+            wo, measure = bend(si.p, wo, measure, active)
+            ahead = dr.select(on_surface, meet_tangent_plane(si.p, wo, next_si, on_surface), si.p + wo)
 
     f = bsdf.eval(mi.BSDFContext(), si, si.to_local(wo), active)
     factor = dr.relative_grad(f) * measure
     if delta_bsdfs:
+        bs, sample_1, sample_2 = sampled
         specular = mi.has_flag(bs.sampled_type, mi.BSDFFlags.Delta) & active
         passed = mi.has_flag(bs.sampled_type, mi.BSDFFlags.Null) & active
         weight = bsdf.sample(mi.BSDFContext(), si, sample_1, sample_2, specular)[1]
         weight = dr.select(passed, bsdf.eval_null_transmission(si, passed), weight)
         factor = dr.select(specular | passed, dr.relative_grad(weight), factor)
-    return dr.select(active, factor, 1)
+    return dr.select(active, factor, 1), ahead
 
 
 @dr.syntax
@@ -180,6 +196,8 @@ def trace_path(
     η = mi.Float(1)  # relative index of refraction along the path
     L, δL = rule.start()
     depth = mi.UInt32(0)
+    count = mi.UInt32(0)
+    memory = rule.allocate(limits.max_depth)
     valid = mi.Bool(not limits.hide_emitters and scene.environment() is not None)
 
     # Symbolic loop over the active lanes, or one copy of the body for each vertex if the rule asks for it
@@ -203,15 +221,16 @@ def trace_path(
         # Emission toward the previous vertex, weighted against emitter sampling there
         with dr.suspend_grad():
             ds = mi.DirectionSample3f(scene, si, it_prev)
-            pdf_emitter = scene.pdf_emitter_direction(it_prev, ds, active & ~delta_prev)
+            mis = power_heuristic(pdf_prev, scene.pdf_emitter_direction(it_prev, ds, active & ~delta_prev))
         with dr.resume_grad(when=rule.attached):
-            Le = β * power_heuristic(pdf_prev, pdf_emitter) * ds.emitter.eval(si, active)
+            Le = β * mis * ds.emitter.eval(si, active)
 
         # Light from one sampled emitter
         active_next = active & (depth + 1 < limits.max_depth) & si.is_valid()
+        sample = sampler.next_2d()
         with dr.resume_grad(when=rule.attached):
             Ld = β * direct_light(
-                scene, si, bsdf, sampler.next_2d(),
+                scene, si, bsdf, sample,
                 attached=rule.attached, moving_emitters=traits.moving_emitters, active=active_next,
             )  # fmt: skip
 
@@ -237,9 +256,10 @@ def trace_path(
         # Hand over to the rule
         with dr.resume_grad(when=rule.attached):
             L = rule.gather(L, Le + Ld)
+            rule.record(memory, count, Vertex(pi, active, ray.o, ray.d, β, mis, sample, L), active)
             β *= weight
             if dr.hint(rule.attached, mode="scalar"):
-                factor = vertex_weight(
+                factor, _ = vertex_weight(
                     si, bsdf, (bs, sample_1, sample_2), (pi_next, ray_next),
                     delta_bsdfs=traits.delta_bsdfs, active=active_next,
                 )  # fmt: skip
@@ -254,6 +274,7 @@ def trace_path(
         ray = ray_next
         pi = pi_next
         depth[si.is_valid()] += 1
+        count[active] += 1
         active = active_next
         if dr.hint(rule.unrolled, mode="scalar"):
             vertex += 1
@@ -262,4 +283,4 @@ def trace_path(
             more = active
 
     # A path that meets no surface but transparent ones sees hidden emitters only
-    return PathResult(dr.select(valid, L, 0) if limits.hide_emitters else L, δL, valid)
+    return PathResult(dr.select(valid, L, 0) if limits.hide_emitters else L, δL, valid, memory, count)

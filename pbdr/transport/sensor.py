@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import drjit as dr
 import mitsuba as mi
 
 from ..errors import InputError
 from ..geometry.motion import area_jacobian, material_point
+from ..geometry.sliding import meet_tangent_plane
+
+if TYPE_CHECKING:
+    from .velocity import Bend
 
 #: Sensors whose film position is known as a function of the first vertex
 PROJECTIVE_SENSORS = ("PerspectiveCamera", "ThinLensCamera")
@@ -20,6 +25,8 @@ class FilmPoint:
 
     position: mi.Point2f  #: pixels, including the crop offset [N]
     measure: mi.Float  #: value 1; carries the change of film area per area of the moving surface [N]
+    origin: mi.Point3f  #: sensor vertex [N]
+    vertex: mi.Point3f  #: first vertex; at unit distance for directions that leave the scene [N]
 
 
 def sensor_parameters(sensor: mi.Sensor) -> dict:
@@ -102,7 +109,11 @@ def film_area_density(projection: Projection, offset: mi.Vector3f, normal: mi.No
 
 
 def project_first_vertex(
-    sensor: mi.Sensor, pi: mi.PreliminaryIntersection3f, ray: mi.Ray3f, position: mi.Point2f
+    sensor: mi.Sensor,
+    pi: mi.PreliminaryIntersection3f,
+    ray: mi.Ray3f,
+    position: mi.Point2f,
+    bend: Bend | None = None,
 ) -> FilmPoint:
     """Follow the first material point of each path across the film.
 
@@ -114,6 +125,7 @@ def project_first_vertex(
         pi: Hits of the camera rays. [N]
         ray: Camera rays, detached. [N]
         position: Film positions of the rays, pixels. [N]
+        bend: Lets the rays follow a velocity field instead of material points.
     """
     x0 = sensor_vertex(sensor, ray)
     si = material_point(pi, ray, mi.RayFlags.Minimal | mi.RayFlags.dPdUV)
@@ -121,7 +133,20 @@ def project_first_vertex(
     offset = dr.select(hit, si.p - x0, dr.detach(ray.d))
     projected = project(sensor, x0, offset)
     area = dr.relative_grad(film_area_density(projected, offset, si.n, hit))
-    return FilmPoint(dr.replace_grad(position, projected.position), area * area_jacobian(pi, si, hit))
+    measure = area * area_jacobian(pi, si, hit)
+    vertex = dr.select(hit, si.p, x0 + offset)
+    if bend is None:
+        return FilmPoint(dr.replace_grad(position, projected.position), measure, x0, vertex)
+
+    # The field lives on the sphere of directions; its film area differs from that of the material point
+    direction = dr.normalize(offset)
+    solid_angle = dr.select(hit, dr.abs_dot(si.n, direction) * dr.rcp(dr.squared_norm(offset)), 1)
+    on_sphere = dr.relative_grad(solid_angle) * area_jacobian(pi, si, hit)
+    d, measure = bend(x0, direction, on_sphere, mi.Bool(True))
+    projected = project(sensor, x0, d)
+    measure *= dr.relative_grad(film_area_density(projected, d, si.n, mi.Bool(False)))
+    vertex = dr.select(hit, meet_tangent_plane(x0, d, si, hit), x0 + d)
+    return FilmPoint(dr.replace_grad(position, projected.position), measure, x0, vertex)
 
 
 def camera_rays(

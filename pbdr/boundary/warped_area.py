@@ -1,0 +1,71 @@
+"""Boundary term by warped-area reparameterization.
+
+Rays follow a velocity field that moves with silhouettes where there are any near, so that no discontinuity moves
+against the samples; what the boundary integral held is found in the field's divergence [Bangaru et al. 2020, "Unbiased
+warped-area sampling"; Xu et al. 2023, "Warped-area reparameterization of differential path integrals"]. Each vertex
+moves with everything before it on its path: the velocity of a warped origin enters the field of the next segment, so
+that all segments together are free of bias (docs/warped_area.md).
+"""
+
+from __future__ import annotations
+
+import mitsuba as mi
+
+from ..errors import InputError
+from ..transport.film import Context, FilmSamples
+from ..transport.velocity import VelocityField
+from . import fields, register
+from .base import BoundaryTerm
+
+
+@register("warped_area")
+class WarpedArea(BoundaryTerm):
+    """Lets every ray of a path follow a velocity field.
+
+    Properties:
+        warp_field: ``blend`` (default) interpolates between the edges near a ray.
+        warp_depth: Number of path segments that are warped, counted from the camera; −1 (default) warps all.
+    """
+
+    handles_discontinuities = True
+
+    def __init__(self, props: mi.Properties):
+        self._field = fields.find(props.get("warp_field", "blend"))(props)
+        self.warp_depth = props.get("warp_depth", -1)
+        if self.warp_depth < -1:
+            raise InputError(f"'warp_depth' must be at least 0, or -1 for all segments, got {self.warp_depth}")
+        if props.get("max_depth", 6) == -1:
+            raise InputError("'max_depth' must be finite with boundary = 'warped_area', got -1")
+
+    def prepare(self, scene: mi.Scene, sensor: mi.Sensor) -> None:
+        self._field.prepare(scene)
+
+    def field(self) -> VelocityField:
+        return self._field
+
+    @staticmethod
+    def obstacle(scene: mi.Scene) -> str | None:
+        for shape in scene.shapes():
+            if not shape.is_mesh():
+                return (
+                    f"shape '{shape.id()}' is a {shape.class_name()}, whose silhouette boundary = 'warped_area' "
+                    "does not know; it takes meshes and rectangles"
+                )
+            special = int(mi.BSDFFlags.Delta) | int(mi.BSDFFlags.Null)
+            if shape.bsdf() is not None and int(shape.bsdf().flags()) & special:
+                return (
+                    f"shape '{shape.id()}' is perfectly specular or transparent, and boundary = 'warped_area' cannot "
+                    "follow silhouettes that are seen through it; give it some roughness"
+                )
+        for emitter in scene.emitters():
+            if mi.has_flag(emitter.flags(), mi.EmitterFlags.Delta):
+                return (
+                    f"emitter '{emitter.id()}' is a point or a single direction, whose hard shadows boundary = "
+                    "'warped_area' cannot move; use boundary = 'silhouettes'"
+                )
+        return None
+
+    def samples(self, context: Context) -> list[FilmSamples]:
+        if reason := self.obstacle(context.scene):
+            raise InputError(reason)
+        return []

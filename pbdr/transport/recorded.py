@@ -1,0 +1,174 @@
+"""Recorded paths: a walk over the vertices of traced paths that carries motion from each vertex to the next.
+
+In warped-area form a vertex moves with everything before it on its path. Forward mode walks from the sensor and hands
+tangents on; reverse mode walks back and hands adjoints on:
+
+    y_{k+1} = Y(y_k, θ),    C_k = C(y_{k−1}, y_k, θ)    →    ȳ_k = ∂C_kᵀ + ∂C_{k+1}ᵀ + ∂Yᵀ ȳ_{k+1}
+
+The path loop records its vertices in memory local to each thread, so that nothing in global memory grows with the
+depth of the paths.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import drjit as dr
+import mitsuba as mi
+
+from ..geometry.motion import material_point
+from ..geometry.sliding import slide
+from .memory import Vertex, load
+from .path import direct_light, vertex_weight
+from .velocity import VelocityField, bend_ray
+
+if TYPE_CHECKING:
+    from .path import Limits
+
+
+class Warp:
+    """Bends the rays of one step by a velocity field, and hands gradients back to it."""
+
+    def __init__(self, field: VelocityField, stream: mi.UInt32, *, forward: bool):
+        self._field, self._stream, self._forward = field, stream, forward
+        self._bent: list[tuple] = []
+
+    def __call__(
+        self, origin: mi.Point3f, direction: mi.Vector3f, measure: mi.Float, active: mi.Bool
+    ) -> tuple[mi.Vector3f, mi.Float]:
+        """Let rays follow the field instead of a material point; see :func:`~.velocity.bend_ray`."""
+        o, q = dr.detach(origin, True), dr.detach(direction, True)
+        stream = self._stream + len(self._bent)
+        with dr.suspend_grad():
+            field = self._field.evaluate(o, q, stream, active, self._forward)
+        direction, measure, leaves = bend_ray(field, origin, direction, measure)
+        self._bent.append((field, o, leaves, stream, active))
+        return direction, measure
+
+    def deposit(self) -> None:
+        """Hand the gradients of a reverse traversal to the field."""
+        for field, o, leaves, stream, active in self._bent:
+            adjoints = dr.grad(leaves)
+            with dr.suspend_grad():
+                self._field.deposit(field, o, adjoints, stream, active)
+
+
+@dataclasses.dataclass(frozen=True)
+class Walk:
+    """What a walk needs beside the vertices."""
+
+    scene: mi.Scene
+    limits: Limits
+    field: VelocityField
+    seed: mi.UInt32
+    origin: mi.Point3f  #: sensor vertex, detached [N]
+    L: mi.Spectrum  #: radiance of each path, detached [N]
+
+
+def _position(vertex: Vertex) -> mi.Point3f:
+    """A vertex, or for a direction that leaves the scene a point at unit distance on it."""
+    return mi.Point3f(vertex.o + vertex.d * dr.select(vertex.pi.valid, vertex.pi.t, 1))
+
+
+def _step(walk, vertices, ends, index, warp, active) -> tuple[mi.Spectrum, mi.Point3f]:
+    """Light that depends on one vertex, and the position of the next vertex, both attached.
+
+    Args:
+        vertices: Records of this vertex and the next one.
+        ends: The vertex before this one and this one, attached. [N] each
+        warp: Bends the rays that leave this vertex.
+    """
+    scene = walk.scene
+    this, following = vertices
+    previous, y = ends
+    ray = mi.Ray3f(this.o, this.d)
+    si = slide(this.pi, material_point(this.pi, ray, mi.RayFlags.All | mi.RayFlags.dNSdUV, active), y, active)
+    back = dr.normalize(previous - y)
+    si.wi = dr.replace_grad(si.wi, dr.select(si.is_valid(), si.to_local(back), back))
+    bsdf = si.bsdf(ray)
+
+    Le = this.throughput * this.mis * si.emitter(scene, active).eval(si, active)
+    lit = active & si.is_valid() & (index + 1 < walk.limits.max_depth)
+    Ld = this.throughput * direct_light(
+        scene, si, bsdf, this.sample, attached=True, moving_emitters=True, active=lit, bend=warp
+    )
+    remainder = walk.L - this.collected
+    on = active & (dr.max(dr.abs(remainder)) > 0) & following.active
+    factor, ahead = vertex_weight(
+        si, bsdf, None, (following.pi, mi.Ray3f(following.o, following.d)), delta_bsdfs=False, active=on, bend=warp
+    )
+    return Le + Ld + remainder * factor, ahead
+
+
+def _stream(walk: Walk, index: mi.UInt32) -> mi.UInt32:
+    """Seeds of the random numbers of a vertex, different for each path and depth. [N]"""
+    lane = dr.arange(mi.UInt32, dr.width(walk.L))
+    return mi.sample_tea_32(lane ^ walk.seed, 2 * index)[0]
+
+
+@dr.syntax
+def walk_forward(walk, memory, count, tangents):
+    """Carry tangents along recorded paths.
+
+    Args:
+        count: Recorded vertices. [N]
+        tangents: Of the sensor vertex and of the first hit. [N] each
+
+    Returns:
+        Tangent of the radiance. [N]
+    """
+    u_previous, u = mi.Vector3f(tangents[0]), mi.Vector3f(tangents[1])
+    δL = mi.Spectrum(0)
+    index = mi.UInt32(0)
+    previous = mi.Point3f(walk.origin)
+    while dr.hint(index < count, exclude=[walk], label="path (warped, forward)"):
+        this = load(memory, index, index < count)
+        following = load(memory, index + 1, index + 1 < count)
+        position = _position(this)
+        with dr.resume_grad():
+            ends = [mi.Point3f(previous), mi.Point3f(position)]
+            dr.enable_grad(ends)
+            dr.set_grad(ends[0], mi.Point3f(u_previous))
+            dr.set_grad(ends[1], mi.Point3f(u))
+            warp = Warp(walk.field, _stream(walk, index), forward=True)
+            light, ahead = _step(walk, (this, following), ends, index, warp, index < count)
+            δ, u_next = dr.forward_to(light, ahead)
+        δL += δ
+        previous = position
+        u_previous = u
+        u = mi.Vector3f(u_next)
+        index += 1
+    return δL
+
+
+@dr.syntax
+def walk_backward(walk, memory, count, δL):
+    """Carry adjoints back along recorded paths and deposit them into the scene's parameters.
+
+    Args:
+        count: Recorded vertices. [N]
+        δL: Adjoint of the radiance. [N]
+
+    Returns:
+        Adjoints of the sensor vertex and of the first hit. [N] each
+    """
+    ahead_adjoint = mi.Vector3f(0)  # of the vertex after this one
+    before_adjoint = mi.Vector3f(0)  # of this vertex, from the step after it
+    index = mi.UInt32(count)
+    while dr.hint(index > 0, exclude=[walk], label="path (warped, backward)"):
+        index -= 1
+        this = load(memory, index, index < count)
+        following = load(memory, index + 1, index + 1 < count)
+        earlier = load(memory, index - 1, index > 0)
+        with dr.resume_grad():
+            ends = [mi.Point3f(dr.select(index > 0, _position(earlier), walk.origin)), mi.Point3f(_position(this))]
+            dr.enable_grad(ends)
+            warp = Warp(walk.field, _stream(walk, index), forward=False)
+            light, ahead = _step(walk, (this, following), ends, index, warp, index < count)
+            dr.backward_from(dr.sum(light * δL) + dr.dot(ahead_adjoint, mi.Vector3f(ahead)))
+            warp.deposit()
+        # Every later step has been seen: what arrives here is complete
+        ahead_adjoint = before_adjoint + mi.Vector3f(dr.grad(ends[1]))
+        before_adjoint = mi.Vector3f(dr.grad(ends[0]))
+    return before_adjoint, ahead_adjoint

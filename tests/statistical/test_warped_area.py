@@ -1,0 +1,45 @@
+"""Gradients of moving geometry, cameras and lights with warped-area reparameterization, against central differences."""
+
+from __future__ import annotations
+
+import mitsuba as mi
+import numpy as np
+import pytest
+
+from pbdr.compare.estimators import forward_gradient, reverse_gradient, smooth_adjoint
+from pbdr.compare.references import central_differences
+from pbdr.compare.statistics import assert_unbiased
+
+from .test_silhouettes import CASES
+
+FAST = ("occluder, area light", "camera")
+UNSUPPORTED = [name for name in CASES if "point light" in name or name in ("sphere", "disk", "cylinder", "instance")]
+
+
+def marked(names) -> list:
+    return [
+        pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in names if name not in UNSUPPORTED
+    ]
+
+
+def integrator(boundary: str = "warped_area", max_depth: int = 3, **properties) -> mi.Integrator:
+    return mi.load_dict({"type": "pbdr", "boundary": boundary, "max_depth": max_depth, **properties})
+
+
+@pytest.mark.parametrize("name", marked(CASES))
+def test_mean_equals_central_differences(name):
+    build, direction = CASES[name]
+    scene = build()
+    reference = central_differences(scene, direction, integrator=integrator("none"), spp=512, repeats=12)
+    samples = [forward_gradient(scene, direction, integrator(), spp=64, seed=seed) for seed in range(10)]
+    assert_unbiased(np.stack(samples), reference)
+
+
+@pytest.mark.parametrize("name", marked(CASES))
+def test_forward_and_backward_are_transposes(name):
+    build, direction = CASES[name]
+    scene = build()
+    image = forward_gradient(scene, direction, integrator(), spp=16, seed=3)
+    adjoint = smooth_adjoint(image.shape)
+    backward = reverse_gradient(scene, direction, integrator(), adjoint, spp=16, seed=3)
+    assert backward == pytest.approx(np.vdot(adjoint, image), abs=1e-3 * np.abs(adjoint * image).sum())
