@@ -168,7 +168,7 @@ def walk_backward(walk, memory, count, δL):
             light, ahead = _step(walk, (this, following), ends, index, warp, index < count)
             dr.backward_from(dr.sum(light * δL) + dr.dot(ahead_adjoint, mi.Vector3f(ahead)))
             warp.deposit()
-        # Every later step has been seen: what arrives here is complete
-        ahead_adjoint = before_adjoint + mi.Vector3f(dr.grad(ends[1]))
-        before_adjoint = mi.Vector3f(dr.grad(ends[0]))
+            # Every later step has been seen: what arrives here is complete
+            ahead_adjoint = before_adjoint + mi.Vector3f(dr.grad(ends[1]))
+            before_adjoint = mi.Vector3f(dr.grad(ends[0]))
     return before_adjoint, ahead_adjoint
