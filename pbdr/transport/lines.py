@@ -60,36 +60,11 @@ class EmitterEnd:
     """The far end of a line on an emitter."""
 
     ds: mi.DirectionSample3f  #: as seen from the curve point [N]
-    light: mi.Spectrum  #: emitted radiance over its density per solid angle at the curve point [N]
-
-    @property
-    def is_distant(self) -> mi.Bool:
-        """Whether the light comes from a direction instead of a point. [N]"""
-        kind = self.ds.emitter.flags()
-        return mi.has_flag(kind, mi.EmitterFlags.Infinite) | mi.has_flag(kind, mi.EmitterFlags.DeltaDirection)
 
     def view(self) -> tuple[mi.Vector3f, mi.Bool]:
         """From where the occluder is seen: a point, or a direction, and which of the two. [N]"""
-        distant = self.is_distant
+        distant = _is_distant(self.ds)
         return mi.Vector3f(dr.select(distant, self.ds.d, self.ds.p)), ~distant
-
-    def seen_from(self, scene: mi.Scene, b: mi.Point3f, wavelengths: mi.Wavelength) -> EmitterEnd:
-        """The same emitter point for another curve point than the one that it was sampled for."""
-        ds = dr.detach(self.ds, True)
-        offset = ds.p - b
-        distance = dr.norm(offset)
-        distant = self.is_distant
-        on_surface = mi.has_flag(ds.emitter.flags(), mi.EmitterFlags.Surface)
-        d = dr.select(distant, ds.d, offset / distance)
-        per_area = dr.abs_dot(ds.n, ds.d) / dr.square(ds.dist)
-        per_solid_angle = dr.square(distance) / dr.abs_dot(ds.n, d)
-        ds.pdf = dr.select(on_surface, ds.pdf * per_area * per_solid_angle, ds.pdf)
-        ds.d, ds.dist = d, dr.select(distant, ds.dist, distance)
-        it = dr.zeros(mi.SurfaceInteraction3f, dr.width(b))
-        it.p, it.wavelengths = b, wavelengths
-        emission = scene.eval_emitter_direction(it, ds)
-        visible = (ds.pdf > 0) & dr.isfinite(ds.pdf)
-        return EmitterEnd(ds, dr.select(visible, emission / ds.pdf, 0))
 
     def middle(self, scene: mi.Scene, near: mi.SurfaceInteraction3f, r: mi.Float, active: mi.Bool) -> mi.Point3f:
         """Where the line between two material points passes the edge, attached to both.
@@ -102,7 +77,7 @@ class EmitterEnd:
         if emitters_move(scene):
             ds = follow_emitter(scene, near, ds, moving=True, active=active)[0]
         t = r / (r + dr.detach(ds.dist))
-        return dr.select(self.is_distant, near.p + ds.d * r, dr.lerp(near.p, ds.p, t))
+        return dr.select(_is_distant(ds), near.p + ds.d * r, dr.lerp(near.p, ds.p, t))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,14 +98,54 @@ class SurfaceEnd:
         return dr.select(far.is_valid(), dr.lerp(near.p, far.p, r / (r + distance)), near.p)
 
 
-def sample_emitter_end(
-    context: Context, reference: mi.Point3f, wavelengths: mi.Wavelength, sampler: mi.Sampler
-) -> EmitterEnd:
-    """An emitter point for a point at or near the edge, not tested for visibility."""
-    it = dr.zeros(mi.Interaction3f, dr.width(reference))
-    it.p, it.wavelengths = reference, wavelengths
-    ds, light = context.scene.sample_emitter_direction(it, sampler.next_2d(), False)
-    return EmitterEnd(ds, light)
+def _is_distant(ds: mi.DirectionSample3f) -> mi.Bool:
+    """Whether light comes from a direction instead of a point. [N]"""
+    kind = ds.emitter.flags()
+    return mi.has_flag(kind, mi.EmitterFlags.Infinite) | mi.has_flag(kind, mi.EmitterFlags.DeltaDirection)
+
+
+def sample_emitter_end(scene: mi.Scene, sampler: mi.Sampler, count: int) -> EmitterEnd:
+    """Points on emitters, or directions to distant ones, for occluders that are not yet chosen.
+
+    The density does not depend on where the light goes, so that points which are hidden from one occluder but not from
+    another are not missed. ``ds.pdf`` is per area for surfaces, per solid angle for distant light.
+    """
+    index, rcp_pmf, _ = scene.sample_emitter(sampler.next_1d())
+    emitter = dr.gather(mi.EmitterPtr, scene.emitters_dr(), index)
+    on_surface = mi.has_flag(emitter.flags(), mi.EmitterFlags.Surface)
+    sample = sampler.next_2d()
+    anywhere = dr.zeros(mi.Interaction3f, count)
+    anywhere.p = scene.bbox().center()
+    ds, _ = emitter.sample_direction(anywhere, sample, ~on_surface)
+    ps, _ = emitter.sample_position(0, sample, on_surface)
+    for name in ("p", "n", "uv", "pdf"):
+        setattr(ds, name, dr.select(on_surface, getattr(ps, name), getattr(ds, name)))
+    ds.delta &= ~on_surface
+    ds.pdf /= rcp_pmf
+    ds.emitter = emitter
+    return EmitterEnd(ds)
+
+
+def arriving_light(
+    scene: mi.Scene, end: EmitterEnd, b: mi.Point3f, wavelengths: mi.Wavelength
+) -> tuple[EmitterEnd, mi.Spectrum]:
+    """The end of :func:`sample_emitter_end` as seen from a curve point, and its light there.
+
+    Returns:
+        The end, and radiance over its density per solid angle. [N]
+    """
+    ds = dr.detach(end.ds, True)
+    distant = _is_distant(ds)
+    offset = ds.p - b
+    distance = dr.norm(offset)
+    ds.d = dr.select(distant, ds.d, offset / distance)
+    ds.dist = dr.select(distant, ds.dist, distance)
+    on_surface = mi.has_flag(ds.emitter.flags(), mi.EmitterFlags.Surface)
+    ds.pdf *= dr.select(on_surface, dr.square(distance) / dr.abs_dot(ds.n, ds.d), 1)
+    it = dr.zeros(mi.SurfaceInteraction3f, dr.width(b))
+    it.p, it.wavelengths = b, wavelengths
+    emission = scene.eval_emitter_direction(it, ds)
+    return EmitterEnd(ds), dr.select((ds.pdf > 0) & dr.isfinite(ds.pdf), emission / ds.pdf, 0)
 
 
 def is_lit(scene: mi.Scene, line: Line, end: EmitterEnd) -> mi.Bool:

@@ -65,6 +65,32 @@ def instance() -> dict:
     }
 
 
+def fine_mesh(rings: int = 24) -> dict:
+    """A ball of a few thousand triangles, of which few are near a silhouette."""
+    columns = 2 * rings
+    θ, φ = np.meshgrid(np.pi * np.arange(1, rings) / rings, 2 * np.pi * np.arange(columns) / columns, indexing="ij")
+    inner = np.stack([np.sin(θ) * np.cos(φ), np.sin(θ) * np.sin(φ), np.cos(θ)], axis=-1).reshape(-1, 3)
+    points = 0.4 * np.concatenate([inner, [[0, 0, 1], [0, 0, -1]]]) + [0, 0, 0.9]
+    j = np.arange(columns)
+    k, last = (j + 1) % columns, len(inner) - columns
+    faces = [np.stack([0 * j + len(inner), j, k], 1), np.stack([0 * j + len(inner) + 1, last + k, last + j], 1)]
+    for a in columns * np.arange(rings - 2):
+        b = a + columns
+        faces += [np.stack([a + j, b + j, b + k], 1), np.stack([a + j, b + k, a + k], 1)]
+    props = mi.Properties()
+    props["bsdf"] = mi.load_dict(green())
+    mesh = mi.Mesh("box", len(points), sum(map(len, faces)), props=props)
+    params = mi.traverse(mesh)
+    params["vertex_positions"] = np.float32(points).ravel()
+    params["faces"] = np.uint32(np.concatenate(faces)).ravel()
+    params.update()
+    return {"box": mesh}
+
+
+def ball_lamp() -> dict:
+    return {"type": "sphere", "center": [0.6, -0.4, 2.6], "radius": 0.4, "emitter": {"type": "area", "radiance": 6.0}}
+
+
 def area() -> dict:
     to_world = mi.ScalarTransform4f().translate([0.6, -0.4, 2.8]).rotate([1, 0, 0], 180).scale(0.5)
     return {"type": "rectangle", "to_world": to_world, "emitter": {"type": "area", "radiance": 6.0}}
@@ -94,6 +120,8 @@ CASES = {
     "sphere grows": (lambda: stage(point(), of("sphere")), P.scale("box.to_world")),
     "sphere, sky": (lambda: stage(sky(), of("sphere")), P.translate("box.to_world", (0, 0, 1))),
     "sphere at rest, moving light": (lambda: stage(area(), of("sphere")), P.translate("lamp.to_world", (1, 0.5, 0.2))),
+    "sphere below a sphere": (lambda: stage(ball_lamp(), of("sphere")), P.translate("lamp.to_world", (1, 0.5, 0.2))),
+    "fine mesh": (lambda: stage(area(), fine_mesh()), P.translate("box.vertex_positions", (1, 0.2, 0.1))),
     "disk": (lambda: stage(area(), of("disk")), P.rotate("box.to_world", (1, 0.3, 0))),
     "cylinder": (lambda: stage(area(), of("cylinder")), P.rotate("box.to_world", (1, 0.3, 0.2))),
     "cylinder, point light": (lambda: stage(point(), of("cylinder")), P.translate("box.to_world", (1, 0.2, 0.1))),
@@ -101,7 +129,7 @@ CASES = {
     "receiver below an instance": (lambda: stage(point(), instance()), P.translate("floor.to_world", (0.3, 0.1, 1))),
     "sampled border": (lambda: stage(area(), sample_border=True), P.translate("camera.to_world", (1, 0, 0.3))),
 }
-FAST = ("occluder, area light", "receiver, point light", "camera", "sphere", "cylinder, point light")
+FAST = ("occluder, area light", "receiver, point light", "camera", "cylinder, point light", "fine mesh")
 
 
 def integrator(boundary: str = "silhouettes", max_depth: int = 3) -> mi.Integrator:

@@ -23,7 +23,7 @@ KEEP = 0.8
 STALE_MOTION = 0.05
 
 #: Most bins of measurements; with more cells neighbours share one
-MOST_BINS = 8192
+MOST_BINS = 2048
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +47,13 @@ class Sampling:
     noise: mi.Float  #: standard deviation that earlier samples let expect, for one sample [1]
     measured: Memory
 
-    def sample(self, sampler: mi.Sampler, count: int) -> tuple[mi.UInt32, mi.Float, mi.Float]:
+    def sample(
+        self, sampler: mi.Sampler, count: int, shift: mi.Float | float = 0
+    ) -> tuple[mi.UInt32, mi.Float, mi.Float]:
         """Stratified choices of cells.
+
+        Args:
+            shift: How far each stratum is turned round, 0 … 1. [N]
 
         Returns:
             Cells [N], a number in [0, 1) that is left to choose a place in the cell [N], and the reciprocal of the
@@ -57,7 +62,8 @@ class Sampling:
         # Double precision: with a million cells the rounding of a sum in single precision is as large as a cell
         last = dr.width(self.cumulative) - 1
         total = dr.gather(mi.Float64, self.cumulative, last)
-        u = (mi.Float64(dr.arange(mi.UInt32, count)) + mi.Float64(sampler.next_1d())) / count * total
+        u = (mi.Float64(dr.arange(mi.UInt32, count)) + mi.Float64(sampler.next_1d())) / count + mi.Float64(shift)
+        u = (u - dr.floor(u)) * total
         cell = dr.binary_search(0, last, lambda i: dr.gather(mi.Float64, self.cumulative, i) <= u)
         density = dr.gather(mi.Float, self.density, cell)
         rest = 1 - mi.Float((dr.gather(mi.Float64, self.cumulative, cell) - u) / mi.Float64(density))

@@ -13,6 +13,7 @@ from ...transport.lines import (
     CurvePoint,
     EmitterEnd,
     SurfaceEnd,
+    arriving_light,
     is_lit,
     line_through,
     reflected_light,
@@ -20,6 +21,10 @@ from ...transport.lines import (
 )
 from .base import Segments
 from .guide import Sampling
+
+#: Candidates are drawn for silhouettes of meshes with more cells than this, one more for each so many
+CELLS_PER_CANDIDATE = 512
+MOST_CANDIDATES = 32
 
 
 class Direct(Segments):
@@ -35,18 +40,17 @@ class Direct(Segments):
 
     def find(self, sampling: Sampling, sampler: mi.Sampler, count: int) -> dict:
         context, scene = self.context, self.context.scene
-        cell, u, rcp_pmf = sampling.sample(sampler, count)
+        end = sample_emitter_end(scene, sampler, count)
+        view = end.view()
+        cell, u, rcp_pmf = self._silhouettes(sampling, sampler, count, view)
         place = self.place(cell, u)
+        at = touch(place, *view)
         wavelengths, response = _wavelengths(context.sensor, sampler)
-        reference = mi.Point3f(dr.detach(place.point))
-        end = sample_emitter_end(context, reference, wavelengths, sampler)
-        at = touch(place, mi.Vector3f(dr.select(end.is_distant, end.ds.d, end.ds.p)), ~end.is_distant)
-        if place.smooth is not None:
-            end = end.seen_from(scene, dr.detach(at.point), wavelengths)
+        end, light = arriving_light(scene, end, dr.detach(at.point), wavelengths)
         line = line_through(_curve_point(at, place, rcp_pmf), end.ds.d, wavelengths, at.active & (rcp_pmf > 0))
         lit = is_lit(scene, line, end)
         bounces, rcp_probability = _bounces(context.limits.max_depth, 2, sampler)
-        factor = end.light * response * rcp_probability
+        factor = light * response * rcp_probability
         found = _joined(
             self, sampler, (place, at, line), lit & (dr.max(factor) > 0), factor, (bounces, rcp_pmf / count)
         )
@@ -54,9 +58,36 @@ class Direct(Segments):
             found["active"] &= self.moves.shapes.has(place.owner) | self.moves.shapes.hit(found["near"])
         return {**found, "cell": cell, "u": u, "ds": end.ds}
 
+    @dr.syntax
+    def _silhouettes(self, sampling, sampler, count, view):
+        """Cells that are silhouettes for given views, one of several candidates.
+
+        A fine mesh has few of them. Drawing M candidates and keeping one of the S that are silhouettes, with S/M for
+        weight, leaves the estimate as it is [Talbot et al. 2005, "Importance resampling for global illumination"].
+
+        Returns:
+            As :meth:`Sampling.sample`. [N]
+        """
+        candidates = max(1, min(self.curves.count // CELLS_PER_CANDIDATE, MOST_CANDIDATES))
+        cell, u, rcp_pmf = sampling.sample(sampler, count)
+        if dr.hint(candidates == 1, mode="scalar"):
+            return cell, u, rcp_pmf
+        hits = dr.select(touch(self.place(cell, u), *view).active, mi.UInt32(1), 0)
+        tried = mi.UInt32(1)
+        while dr.hint(tried < candidates, label="silhouettes", exclude=[self, sampling, view]):
+            other = sampling.sample(sampler, count, mi.Float(tried) / candidates)
+            is_hit = touch(self.place(other[0], other[1]), *view).active
+            hits[is_hit] += 1
+            chosen = is_hit & (sampler.next_1d() * mi.Float(hits) < 1)
+            cell = dr.select(chosen, other[0], cell)
+            u = dr.select(chosen, other[1], u)
+            rcp_pmf = dr.select(chosen, other[2], rcp_pmf)
+            tried += 1
+        return cell, u, rcp_pmf * mi.Float(hits) / candidates
+
     def film_samples(self, found: dict, sampler: mi.Sampler) -> tuple[FilmSamples, mi.Float]:
         with dr.suspend_grad():
-            end = EmitterEnd(found["ds"], mi.Spectrum(0))
+            end = EmitterEnd(found["ds"])
         return _attached(self, found, end, found["weight"])
 
 
