@@ -95,7 +95,8 @@ def build_curves(scene: mi.Scene) -> Curves | None:
         edges, rounds, dr.arange(mi.UInt32, count), dr.zeros(mi.Float, count), dr.ones(mi.Float, count), count
     )
     # Cells by length, as long as the table stays small
-    length = np.array(curve_measure(whole)[0], np.float64)
+    middle = find_place(whole, whole.curve, mi.Float(0.5))
+    length = np.array(curve_measure(middle)[0], np.float64)
     parts = np.ones(count, np.int64)
     if count < CELLS_WANTED and length.sum() > 0:
         parts += np.floor(length / length.sum() * (CELLS_WANTED - count)).astype(np.int64)
@@ -215,9 +216,12 @@ def touch(place: Place, view: mi.Vector3f, is_point: mi.Bool) -> Touch:
     )
 
 
-def curve_measure(curves: Curves) -> tuple[mi.Float, mi.Float]:
-    """Length of each cell in world space and the range of directions that see it as a silhouette, in radians. [C]"""
-    place = find_place(curves, dr.arange(mi.UInt32, curves.count), mi.Float(0.5))
+def curve_measure(place: Place) -> tuple[mi.Float, mi.Float]:
+    """Lengths of cells in world space and the range of directions that see them as silhouettes, in radians.
+
+    Args:
+        place: In the middle of each cell. [C]
+    """
     edge = place.edge
     length, opening = dr.norm(edge.end - edge.start), dr.select(edge.border, dr.pi, opening_angle(edge))
     if place.smooth is not None:

@@ -46,8 +46,16 @@ class Segments(abc.ABC):
         self.moves = moves
 
     @abc.abstractmethod
-    def base_density(self) -> mi.Float:
-        """What geometry says about the cells; 0 only where nothing can be contributed. [C]"""
+    def density(self, middle: Place) -> mi.Float:
+        """What geometry says about the cells; 0 only where nothing can be contributed. [C]
+
+        Args:
+            middle: Of each cell. [C]
+        """
+
+    def observed(self, p: mi.Point3f) -> mi.Point3f:
+        """Points in coordinates in which motion makes measurements worthless: the world's unless overridden. [C]"""
+        return p
 
     @abc.abstractmethod
     def find(self, sampling: Sampling, sampler: mi.Sampler, count: int) -> dict:
@@ -60,10 +68,10 @@ class Segments(abc.ABC):
     def open(self, guide: Guide, *, pilot: bool = False) -> Sampling:
         """The density of this gradient."""
         with dr.suspend_grad():
-            place = find_place(self.curves, dr.arange(mi.UInt32, self.curves.count), mi.Float(0.5)).point
-            box = self.context.scene.bbox()
-            extent = dr.maximum(dr.norm(box.extents()), 1e-6)
-            return guide.open(self._seed("pilot" if pilot else "guide"), self.base_density(), dr.detach(place), extent)
+            middle = self.place(dr.arange(mi.UInt32, self.curves.count), mi.Float(0.5))
+            extent = dr.maximum(dr.norm(self.context.scene.bbox().extents()), 1e-6)
+            seed = self._seed("pilot" if pilot else "guide")
+            return guide.open(seed, self.density(middle), self.observed(dr.detach(middle.point)), extent)
 
     def start(self, sampling: Sampling, count: int, *, pilot: bool = False) -> dict:
         """Find samples; their arrays are being computed when this returns."""

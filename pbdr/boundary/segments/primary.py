@@ -5,7 +5,7 @@ from __future__ import annotations
 import drjit as dr
 import mitsuba as mi
 
-from ...geometry.curves import touch
+from ...geometry.curves import Place, touch
 from ...transport.film import FilmSamples, in_sampled_area
 from ...transport.path import first_hit
 from ...transport.sensor import camera_rays, project, project_first_vertex
@@ -29,13 +29,12 @@ class Primary(Segments):
     def _vertex(self) -> mi.Point3f:
         return self.context.sensor.world_transform() @ mi.Point3f(0)
 
-    def base_density(self) -> mi.Float:
+    def density(self, middle: Place) -> mi.Float:
         """Length on the film of every cell that is a silhouette from the camera."""
         sensor, x0 = self.context.sensor, mi.Vector3f(dr.detach(self._vertex()))
-        place = self.place(dr.arange(mi.UInt32, self.curves.count), mi.Float(0.5))
-        seen = touch(place, x0, mi.Bool(True))
-        middle, half = dr.detach(seen.point), 0.5 * seen.tangent * place.extent
-        on_film = project(sensor, x0, middle - x0)
+        seen = touch(middle, x0, mi.Bool(True))
+        half = 0.5 * seen.tangent * middle.extent
+        on_film = project(sensor, x0, dr.detach(seen.point) - x0)
         length = 2 * dr.norm(_on_film(sensor, on_film, half))
         # A cell that reaches behind the camera has no finite length there; its part in view is bounded by the film
         diagonal = dr.norm(mi.ScalarVector2f(self.context.sensor.film().crop_size()))
@@ -44,6 +43,9 @@ class Primary(Segments):
         crosses = on_film.depth - reach <= 0
         length = dr.select(crosses, diagonal, dr.minimum(length, 4 * diagonal))
         return dr.detach(dr.select(in_front & seen.active, length, 0), True)
+
+    def observed(self, p: mi.Point3f) -> mi.Point3f:
+        return dr.detach(self.context.sensor.world_transform()).inverse() @ p
 
     def find(self, sampling: Sampling, sampler: mi.Sampler, count: int) -> dict:
         context, sensor = self.context, self.context.sensor

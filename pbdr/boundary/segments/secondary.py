@@ -33,9 +33,9 @@ class Direct(Segments):
     name = "direct"
     cost = 1.0
 
-    def base_density(self) -> mi.Float:
+    def density(self, middle: Place) -> mi.Float:
         """Length, and how likely a line sees it as a silhouette."""
-        length, opening = curve_measure(self.curves)
+        length, opening = curve_measure(middle)
         return length * dr.sqrt(opening / dr.pi)
 
     def find(self, sampling: Sampling, sampler: mi.Sampler, count: int) -> dict:
@@ -97,9 +97,9 @@ class Indirect(Segments):
     name = "indirect"
     cost = 3.0
 
-    def base_density(self) -> mi.Float:
+    def density(self, middle: Place) -> mi.Float:
         """Length, and how many directions see it as a silhouette."""
-        length, opening = curve_measure(self.curves)
+        length, opening = curve_measure(middle)
         return length * opening
 
     def find(self, sampling: Sampling, sampler: mi.Sampler, count: int) -> dict:
