@@ -87,3 +87,30 @@ def test_envmap_probe(pbdr_command: Callable, tmp_path: Path, seed: int) -> None
     solid_angle = np.sin((np.arange(len(true)) + 0.5) / len(true) * np.pi)[:, None, None]
     error, scale = np.sum(solid_angle * (recovered - true) ** 2), np.sum(solid_angle * true**2)
     assert np.sqrt(error / scale) < 0.04
+
+
+#: Largest errors of rotation in degrees and of translation in scene units that the jobs state
+POSE_JOBS = {
+    "pose_from_image": (0.5, 0.01),
+    "pose_from_image/job_camera.toml": (0.5, 0.01),
+    "shadow_puppet": (0.5, 0.01),
+    "light_from_shadows": (None, 0.01),
+}
+
+
+@pytest.mark.parametrize("name", POSE_JOBS)
+def test_poses_approach_the_truth(pbdr_command: Callable, tmp_path: Path, name: str) -> None:
+    outcome = pbdr_command("optimize", name, "--out", tmp_path / "run", "--steps", 8, "--set", "spp_evaluation=64")
+    assert outcome.code == 0, outcome.stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["loss_final"] < 0.7 * result["loss_initial"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", POSE_JOBS)
+def test_poses(pbdr_command: Callable, tmp_path: Path, name: str, seed: int) -> None:
+    result = run_job(pbdr_command, name, tmp_path / "run", seed)
+    assert result["loss_initial"] > 100 * result["loss_final"]
+    for key, entry in result["parameters"].items():
+        assert entry["error"] < POSE_JOBS[name][0 if key.endswith("rotation") else 1], key

@@ -11,10 +11,22 @@ import numpy as np
 import pytest
 
 from pbdr.optimize import Problem
+from pbdr.optimize.job import load_job, locate_job
+from pbdr.optimize.poses import make_poses
 from pbdr.resources import folder, scene_names
 from pbdr.scene import load_scene, scene_parameters, select_sensor
 
-NAMES = ("cornell_box", "envmap_probe", "material_ball", "textured_wall")
+NAMES = (
+    "cornell_box",
+    "envmap_probe",
+    "light_from_shadows",
+    "material_ball",
+    "pose_from_image",
+    "shadow_puppet",
+    "textured_wall",
+)
+#: Jobs besides those that bear the name of their scene
+MORE_JOBS = ("pose_from_image/job_camera.toml",)
 #: XML defaults that put a scene's true images in the place of the uniform ones
 TRUE_IMAGES = {
     "envmap_probe": {"sky": "textures/sky.exr"},
@@ -24,23 +36,27 @@ TRUE_IMAGES = {
 
 def read_job(name: str) -> dict[str, Any]:
     """The job file of a bundled scene, unchecked."""
-    return tomllib.loads((folder("scenes") / name / "job.toml").read_text())
+    return tomllib.loads(locate_job(name).read_text())
 
 
 def true_scene(name: str) -> mi.Scene:
     """The scene with its true parameters."""
-    scene = load_scene(name, TRUE_IMAGES.get(name))
+    scene = load_scene(name.split("/")[0], TRUE_IMAGES.get(name))
     if name not in TRUE_IMAGES:
         parameters = scene_parameters(scene)
-        for entry in read_job(name)["parameters"]:
-            parameters[entry["key"]] = entry["true"]
+        for entry in load_job(name).parameters:
+            if entry.kind == "value":
+                parameters[entry.key] = entry.true
+                continue
+            for pose in make_poses(parameters, entry, name):
+                pose.write({part.key: part.latent(part.truth) for part in pose.parts.values()}, parameters)
         parameters.update()
     return scene
 
 
 def read_target(name: str, view: dict[str, Any]) -> np.ndarray:
     """The target of one view as linear radiance. [H, W, 3]"""
-    path: Path = folder("scenes") / name / view["target"]
+    path: Path = locate_job(name).parent / view["target"]
     return np.array(mi.Bitmap(str(path)), dtype=np.float64)
 
 
@@ -59,10 +75,10 @@ def test_files_fit_together(name: str) -> None:
         assert target.shape == (height, width, 3)
         assert np.isfinite(target).all() and target.min() >= 0
     keys = set(scene_parameters(scene).keys())
-    assert {entry["key"] for entry in job["parameters"]} <= keys
+    assert {entry["key"] for entry in job["parameters"] if entry.get("kind") != "pose"} <= keys
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *MORE_JOBS])
 def test_job_is_valid(name: str) -> None:
     problem = Problem.from_job(name)
     for variable in problem.variables:
@@ -70,9 +86,9 @@ def test_job_is_valid(name: str) -> None:
         assert not np.allclose(variable.initial, variable.truth)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *MORE_JOBS])
 def test_targets_show_the_true_parameters_and_the_scene_does_not(name: str) -> None:
-    guess, truth = load_scene(name), true_scene(name)
+    guess, truth = load_scene(name.split("/")[0]), true_scene(name)
     for view in read_job(name)["views"]:
         target = read_target(name, view)
         sensor = select_sensor(truth, view["sensor"])

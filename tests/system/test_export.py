@@ -16,7 +16,7 @@ from pbdr.resources import scene_names
 from pbdr.scene import load_scene, locate_scene, scene_parameters, select_sensor
 from pbdr.scene_parameters import numbers
 
-#: What the bundled jobs recover
+#: What the bundled jobs recover; a colour where they recover a pose
 _KEYS = {
     "cornell_box": [
         "wall_left.brdf_0.reflectance.value",
@@ -25,11 +25,14 @@ _KEYS = {
         "panel.emitter.radiance.value",
     ],
     "envmap_probe": ["environment.data"],
+    "light_from_shadows": ["table.bsdf.reflectance.value"],
     "material_ball": [
         "ball.bsdf.base_color.value",
         "ball.bsdf.roughness.value",
         "ball.bsdf.metallic.value",
     ],
+    "pose_from_image": ["wood.brdf_0.reflectance.value"],
+    "shadow_puppet": ["wall.bsdf.reflectance.value"],
     "textured_wall": ["wall.bsdf.reflectance.data"],
 }
 
