@@ -43,7 +43,7 @@ class Effort:
     Attributes:
         seeds: Independent gradients, in reverse and in forward mode.
         spp: Samples per pixel of each.
-        budget: Seconds after which no further seed is begun, once there are four.
+        budget: Seconds after which no further seed is begun, once there are four; compilation does not count.
         seed: Every gradient derives its own from it.
         most_seeds: Up to how many seeds are added where ``seeds`` of them are inconclusive and the budget allows it;
             of those only the reverse-mode scalars are computed.
@@ -125,7 +125,7 @@ class _Trials:
     """Samples collected so far, one entry per seed, and how to collect more."""
 
     modes: dict[str, Callable]
-    start: float
+    start: float = 0.0
     looks: list[np.ndarray] = dataclasses.field(default_factory=list)
     primals: list[np.ndarray] = dataclasses.field(default_factory=list)
     reverse: list[float] = dataclasses.field(default_factory=list)
@@ -207,6 +207,7 @@ def measure(
     with recorded_warnings() as messages:
         curve = case.direction.bind(scene)
         trials = _warm_up(_modes(case, scene, curve, integrator, adjoint, effort), reference, effort)
+        trials.start = time.perf_counter()
         if not _other_image(trials, reference):
             trials.collect(effort)
         row = _judged(case.name, estimator, trials, reference, adjoint, criteria)
@@ -236,7 +237,7 @@ def _modes(
 
 def _warm_up(modes: dict[str, Callable], reference: Reference, effort: Effort) -> _Trials:
     """Compile the kernels, measure memory, and find out which modes exist and whether there is time for both."""
-    trials = _Trials(modes, time.perf_counter())
+    trials = _Trials(modes)
     try:
         modes["primal"](0)
         seeds = [derive_seed(effort.seed, "look", i) for i in range(_LEAST_SEEDS)]
