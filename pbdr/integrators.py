@@ -25,6 +25,9 @@ _SHARED_PROPERTIES: dict[str, type] = {
     "rr_depth": int,
     "samples_per_pass": int,
     "shading_samples": int,
+    "warp_depth": int,
+    "warp_field": str,
+    "warp_reach": float,
 }
 _WORDS = {bool: "true or false", float: "a number", int: "an integer", str: "a word"}
 

@@ -177,7 +177,9 @@ class DifferentialIntegrator(RBIntegrator):
     def walk(self, scene, path: PathResult, motion: films.Motion, p: films.Pass) -> Walk:
         """Everything that a walk over recorded paths needs."""
         origin = dr.detach(motion.origin, True)
-        return Walk(scene, self.limits, self.boundary.field(), mi.UInt32(p.seed), origin, path.L)
+        return Walk(
+            scene, self.limits, self.boundary.field(), mi.UInt32(p.seed), origin, path.L, self.boundary.warp_depth
+        )
 
     def motion(self, scene, camera: films.Camera, p: films.Pass, *, forward: bool) -> films.Motion | None:
         """Everything that moves on the film, attached; None if nothing does."""
@@ -189,7 +191,9 @@ class DifferentialIntegrator(RBIntegrator):
         warp = None
         if field := self.boundary.field():
             field.clear(forward=forward)
-            warp = Warp(field, mi.sample_tea_32(mi.UInt32(p.seed), 0xCA3E)[0], forward=forward)
+            warp = Warp(
+                field, mi.sample_tea_32(mi.UInt32(p.seed), 0xCA3E)[0], self.boundary.warp_depth >= 1, forward=forward
+            )
         moved = project_first_vertex(camera.sensor, first, ray, camera.position, warp)
 
         def radiance(sampler: mi.Sampler, ray: mi.Ray3f, active: mi.Bool, limits: Limits) -> mi.Spectrum:

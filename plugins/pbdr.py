@@ -18,9 +18,15 @@ class PbdrIntegrator(DifferentialIntegrator):
         interior: ``replay`` (path replay: two passes, constant memory; default) or ``taped`` (automatic
             differentiation through the path loop, memory grows with the depth).
         boundary: Derivative of moving silhouettes and shadows: ``silhouettes`` samples the outlines of meshes, their
-            instances, rectangles, spheres, disks and cylinders, ``none`` (default) leaves it out.
+            instances, rectangles, spheres, disks and cylinders, ``warped_area`` lets rays follow them (meshes and
+            rectangles, no point lights), ``auto`` takes the first of these that knows all shapes of the scene,
+            ``none`` (default) leaves it out.
         boundary_spp: With ``silhouettes``: boundary samples per pixel, divided among kinds of boundaries by measured
             noise; 0 (default) takes half as many as interior samples.
+        warp_depth: With ``warped_area``: path segments that are warped, counted from the camera; −1 (default) all.
+        warp_field: With ``warped_area``: velocity field; ``blend`` (default) interpolates between silhouettes.
+        warp_reach: With ``warped_area``: distance from a silhouette up to which rays follow it, about radians.
+            Default 0.2.
         max_depth: Longest path in segments; 1 is directly visible light, −1 no limit. Default 6.
         rr_depth: Segment from which on Russian roulette ends paths. Default 5.
         hide_emitters: Whether directly visible emitters are transparent. Default false.

@@ -19,6 +19,9 @@ class BoundaryTerm(abc.ABC):
     #: Whether parameters that move visibility boundaries get the right derivative
     handles_discontinuities: bool
 
+    #: Path segments that follow the velocity field, counted from the camera
+    warp_depth: int = 0
+
     def __init__(self, props: mi.Properties):  # noqa: B027 (a documented default)
         """Query this term's own properties and check them."""
 

@@ -24,16 +24,20 @@ class WarpedArea(BoundaryTerm):
 
     Properties:
         warp_field: ``blend`` (default) interpolates between the edges near a ray.
-        warp_depth: Number of path segments that are warped, counted from the camera; −1 (default) warps all.
+        warp_reach: With ``blend``: distance from a silhouette up to which rays follow it, a chord on the unit sphere
+            (about radians); default 0.2. Changes noise and time, not the mean.
+        warp_depth: Number of path segments that are warped, counted from the camera; −1 (default) warps all. Fewer
+            leave out the motion of later shadows and reflections, which biases the gradient.
     """
 
     handles_discontinuities = True
 
     def __init__(self, props: mi.Properties):
         self._field = fields.find(props.get("warp_field", "blend"))(props)
-        self.warp_depth = props.get("warp_depth", -1)
-        if self.warp_depth < -1:
-            raise InputError(f"'warp_depth' must be at least 0, or -1 for all segments, got {self.warp_depth}")
+        depth = props.get("warp_depth", -1)
+        if depth < -1:
+            raise InputError(f"'warp_depth' must be at least 0, or -1 for all segments, got {depth}")
+        self.warp_depth = depth if depth >= 0 else 0xFFFFFFFF
         if props.get("max_depth", 6) == -1:
             raise InputError("'max_depth' must be finite with boundary = 'warped_area', got -1")
 
@@ -68,4 +72,8 @@ class WarpedArea(BoundaryTerm):
     def samples(self, context: Context) -> list[FilmSamples]:
         if reason := self.obstacle(context.scene):
             raise InputError(reason)
+        if (kind := context.sensor.class_name()) != "PerspectiveCamera":
+            raise InputError(
+                f"sensor '{context.sensor.id()}' is a {kind}; boundary = 'warped_area' needs a 'perspective' sensor"
+            )
         return []

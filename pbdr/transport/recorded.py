@@ -30,8 +30,14 @@ if TYPE_CHECKING:
 class Warp:
     """Bends the rays of one step by a velocity field, and hands gradients back to it."""
 
-    def __init__(self, field: VelocityField, stream: mi.UInt32, *, forward: bool):
-        self._field, self._stream, self._forward = field, stream, forward
+    def __init__(self, field: VelocityField, stream: mi.UInt32, within: mi.Bool | bool, *, forward: bool):
+        """Prepare for the rays of one vertex.
+
+        Args:
+            stream: Seed of the field's random numbers. [N]
+            within: Where rays are bent at all. [N]
+        """
+        self._field, self._stream, self._within, self._forward = field, stream, within, forward
         self._bent: list[tuple] = []
 
     def __call__(
@@ -39,7 +45,7 @@ class Warp:
     ) -> tuple[mi.Vector3f, mi.Float]:
         """Let rays follow the field instead of a material point; see :func:`~.velocity.bend_ray`."""
         o, q = dr.detach(origin, True), dr.detach(direction, True)
-        stream = self._stream + len(self._bent)
+        stream, active = self._stream + len(self._bent), active & self._within
         with dr.suspend_grad():
             field = self._field.evaluate(o, q, stream, active, self._forward)
         direction, measure, leaves = bend_ray(field, origin, direction, measure)
@@ -64,6 +70,7 @@ class Walk:
     seed: mi.UInt32
     origin: mi.Point3f  #: sensor vertex, detached [N]
     L: mi.Spectrum  #: radiance of each path, detached [N]
+    warp_depth: int  #: path segments that follow the field, counted from the camera
 
 
 def _position(vertex: Vertex) -> mi.Point3f:
@@ -131,7 +138,7 @@ def walk_forward(walk, memory, count, tangents):
             dr.enable_grad(ends)
             dr.set_grad(ends[0], mi.Point3f(u_previous))
             dr.set_grad(ends[1], mi.Point3f(u))
-            warp = Warp(walk.field, _stream(walk, index), forward=True)
+            warp = Warp(walk.field, _stream(walk, index), index + 2 <= walk.warp_depth, forward=True)
             light, ahead = _step(walk, (this, following), ends, index, warp, index < count)
             δ, u_next = dr.forward_to(light, ahead)
         δL += δ
@@ -164,7 +171,7 @@ def walk_backward(walk, memory, count, δL):
         with dr.resume_grad():
             ends = [mi.Point3f(dr.select(index > 0, _position(earlier), walk.origin)), mi.Point3f(_position(this))]
             dr.enable_grad(ends)
-            warp = Warp(walk.field, _stream(walk, index), forward=False)
+            warp = Warp(walk.field, _stream(walk, index), index + 2 <= walk.warp_depth, forward=False)
             light, ahead = _step(walk, (this, following), ends, index, warp, index < count)
             dr.backward_from(dr.sum(light * δL) + dr.dot(ahead_adjoint, mi.Vector3f(ahead)))
             warp.deposit()

@@ -13,11 +13,13 @@ ratio of random sums, hence no bias [Shepard 1968, inverse-distance interpolatio
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import drjit as dr
 import mitsuba as mi
 
-from ...geometry.edges import build_edges
+from ...errors import InputError
+from ...geometry.edges import EdgeTable, build_edges
 from ...transport.velocity import Velocity, VelocityField
 from . import register
 from .edge_list import EdgeList
@@ -45,13 +47,20 @@ class Blend(VelocityField):
     """Deterministic interpolation between the silhouettes within reach of a ray."""
 
     def __init__(self, props: mi.Properties):
+        reach = props.get("warp_reach", 0.2)
+        if not 0 < reach <= 1:
+            raise InputError(f"'warp_reach' must be greater than 0 and at most 1, got {reach:g}")
         #: squared chord of the reach
-        self.reach = props.get("warp_reach", 0.2) ** 2
+        self.reach = reach**2
         self._edges: EdgeList | None = None
+        self._topology: tuple | None = None
+        self._table: EdgeTable | None = None
 
     def prepare(self, scene: mi.Scene) -> None:
-        table = build_edges(scene)
-        self._edges = EdgeList(scene, table)
+        topology = tuple((s.id(), s.class_name(), s.is_mesh() and s.face_count()) for s in scene.shapes())
+        if topology != self._topology:
+            self._topology, self._table = topology, build_edges(scene)
+        self._edges = EdgeList(self._table, 2 * math.asin(min(0.5 * self.reach**0.5, 1)))
 
     def clear(self, *, forward: bool) -> None:
         if forward:
@@ -63,10 +72,7 @@ class Blend(VelocityField):
         self._edges.send_adjoints()
 
     def _visit(self, o: mi.Point3f, q: mi.Vector3f, index: mi.UInt32, active: mi.Bool) -> _Visit:
-        E = self._edges
-        a, b = (dr.gather(mi.Vector3f, p, index, active) - mi.Vector3f(o) for p in (E.start, E.end))
-        n1, n2 = (dr.gather(mi.Vector3f, n, index, active) for n in (E.normal_1, E.normal_2))
-        active = active & (dr.dot(n1, a) * dr.dot(n2, a) > 0)
+        a, b, active = self._edges.silhouette(index, o, active)
         e = b - a
         α, β = dr.dot(q, a), dr.dot(q, e)
         γ, δ, ε = dr.dot(a, a), dr.dot(a, e), dr.dot(e, e)
@@ -96,9 +102,11 @@ class Blend(VelocityField):
         Z, dZ = mi.Float(0), mi.Vector3f(0)
         C, c = mi.Float(0), mi.Vector3f(0)
         S, T = mi.Vector3f(0), mi.Float(0)
-        index = mi.UInt32(0)
-        todo = mi.Bool(active)
-        while dr.hint(todo & (index < E.count), exclude=[E, self], label="field"):
+        todo = mi.Bool(active) & (E.size > 0)
+        cursor = E.first(origin, q, todo)
+        while dr.hint(todo, exclude=[E, self], label="field"):
+            index, here = E.at_edge(cursor)
+            todo &= here
             v = self._visit(origin, q, index, todo)
             Z += v.weight
             dZ += v.weight_slope
@@ -111,7 +119,7 @@ class Blend(VelocityField):
                 S += W * v.weight
                 dW = (ḃ - ȧ) * v.rcp_distance - W * v.stretch
                 T += dr.dot(v.weight_slope, W) + v.weight * dr.dot(v.t_slope, dW)
-            index += 1
+            cursor = E.following(cursor, origin, q, todo)
         norm = dr.rcp(1 + Z)
         slope = dZ * norm
         s, by_origin = S * norm, C * norm
@@ -125,13 +133,15 @@ class Blend(VelocityField):
         δs, δdiv = adjoints
         δS = (δs - (2 * q + field.slope) * δdiv) * field.rest
         δT = δdiv * field.rest
-        index = mi.UInt32(0)
         todo = mi.Bool(active) & (field.rest < 1)
-        while dr.hint(todo & (index < E.count), exclude=[E, self], label="field, adjoint"):
+        cursor = E.first(origin, q, todo)
+        while dr.hint(todo, exclude=[E, self], label="field, adjoint"):
+            index, here = E.at_edge(cursor)
+            todo &= here
             v = self._visit(origin, q, index, todo)
             δdW = v.t_slope * (v.weight * δT)
             δX = (δS * v.weight + v.weight_slope * δT - δdW * v.stretch) * v.rcp_distance
             δe = δdW * v.rcp_distance
             dr.scatter_add(E.start_grad, δX * (1 - v.t) - δe, index, v.active)
             dr.scatter_add(E.end_grad, δX * v.t + δe, index, v.active)
-            index += 1
+            cursor = E.following(cursor, origin, q, todo)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import drjit as dr
 import mitsuba as mi
+import numpy as np
 
 from ...geometry.edges import Edge, EdgeTable, look_up
+from .edge_tree import build_tree, spatial_order
 
 #: Faces that meet at less than this angle, in radians, count as one plane
 FLAT = 1e-3
@@ -17,52 +19,88 @@ FLAT = 1e-3
 #: Angle between faces, in radians, from which on shading is taken to jump on meshes with vertex normals
 SHARP = 0.5
 
+#: Up to so many edges are visited one after the other, more through a tree
+FEW = 48
+
 
 class EdgeList:
-    """Edges where a surface can end or shading can jump, as seen from anywhere.
+    """Edges where a surface can end or shading can jump, as seen from anywhere, and an order to visit them in.
 
     Attributes:
-        count: Number of edges E. [1]
-        start: Where edges begin, world space, detached. [3 E]
-        end: Where they end. [3 E]
-        normal_1: Normal of the plane of edge and one face; any length. [3 E]
-        normal_2: The same for the other face, equal to ``normal_1`` if the edge always counts. [3 E]
-        bent: Tangents or adjoints of ``start`` and ``end``. [3 E] each
+        size: Number of edges E.
+        start_grad: Tangents or adjoints of the points where edges begin. [3 E]
+        end_grad: Tangents or adjoints of those where they end. [3 E]
     """
 
-    def __init__(self, scene: mi.Scene, table: EdgeTable):
-        """Select and evaluate the edges of a table, made from this scene."""
-        self._table = table
-        meshes = [shape for shape in scene.shapes() if shape.is_mesh()]
-        flat_shaded = mi.Bool([not shape.has_vertex_normals() for shape in meshes])
+    def __init__(self, table: EdgeTable | None, reach: float):
+        """Select and evaluate the edges of a table.
+
+        Args:
+            reach: Angle, in radians, beyond which edges do not matter.
+        """
+        self._table, self._sine = table, float(np.sin(min(reach, 1.5)))
+        self._index, self._tree = mi.UInt32(), None
         with dr.suspend_grad():
-            index = dr.arange(mi.UInt32, table.count)
-            edge = look_up(table, index)
-            left, right, angle = _faces(edge)
-            flat = dr.gather(mi.Bool, flat_shaded, table.shape)
-            counts = edge.border | (angle > FLAT)
-            always = edge.border | (angle > dr.select(flat, FLAT, SHARP))
-            self._index = dr.compress(counts)
-            right = dr.select(always, left, right)
-            size = dr.width(self._index)
-            self.count = dr.opaque(mi.UInt32, size)
-            self.start, self.end, self.normal_1, self.normal_2 = (
-                dr.ravel(dr.gather(type(a), a, self._index)) if size else mi.Float(0)
-                for a in (mi.Vector3f(edge.start), mi.Vector3f(edge.end), left, right)
-            )
-            self.size = size
-            self.start_grad = dr.zeros(mi.Float, 3 * size)
-            self.end_grad = dr.zeros(mi.Float, 3 * size)
-            dr.make_opaque(self.start, self.end, self.normal_1, self.normal_2, self.start_grad, self.end_grad)
+            columns = self._select() if table else [np.zeros((0, 3))] * 4
+            self.size = len(columns[0])
+            self._count = dr.opaque(mi.UInt32, self.size)
+            start, end, normal_1, normal_2 = columns
+            # Groups of four are read at once
+            rows = np.concatenate([start, normal_1[:, :1], end, normal_1[:, 1:2], normal_2, normal_1[:, 2:]], axis=1)
+            self._rows = mi.Float(np.ascontiguousarray(rows.ravel(), np.float32))
+        self.clear()
+
+    def _select(self) -> list[np.ndarray]:
+        """Arrays of the edges that count, in spatial order. [E, 3] each"""
+        table = self._table
+        edge = look_up(table, dr.arange(mi.UInt32, table.count))
+        left, right, angle = _faces(edge)
+        smooth = dr.gather(mi.Bool, mi.MeshPtr(table.shapes).has_vertex_normals(), table.shape)
+        always = np.array(edge.border | (angle > dr.select(smooth, SHARP, FLAT)))
+        counts = np.flatnonzero(always | np.array(angle > FLAT))
+        start, end, left, right = (np.array(a, np.float64).T[counts] for a in (edge.start, edge.end, left, right))
+        always = always[counts]
+        order = np.arange(len(counts))
+        if len(counts) > FEW:
+            order = spatial_order((start + end) / 2)
+            normals = np.stack([n / np.maximum(np.linalg.norm(n, axis=1, keepdims=True), 1e-30) for n in (left, right)])
+            self._tree = build_tree(start[order], end[order], normals[:, order], always[order])
+        self._index = mi.UInt32(np.uint32(counts[order]))
+        return [start[order], end[order], left[order], np.where(always[:, None], left, right)[order]]
+
+    @dr.syntax
+    def first(self, o: mi.Point3f, q: mi.Vector3f, active: mi.Bool) -> mi.UInt32:
+        """Cursor at the first edge of a visit to all that may be near a ray. [N]"""
+        cursor = mi.UInt32(0)
+        if dr.hint(self._tree is not None, mode="scalar"):
+            cursor = self._tree.find_leaf(mi.UInt32(2), o, q, self._sine, mi.Bool(active))
+        return cursor
+
+    @dr.syntax
+    def following(self, cursor: mi.UInt32, o: mi.Point3f, q: mi.Vector3f, active: mi.Bool) -> mi.UInt32:
+        """Cursor at the next edge. [N]"""
+        cursor = cursor + 1
+        if dr.hint(self._tree is not None, mode="scalar"):
+            cursor = self._tree.find_leaf(self._tree.skip(cursor - 1), o, q, self._sine, active)
+        return cursor
+
+    def at_edge(self, cursor: mi.UInt32) -> tuple[mi.UInt32, mi.Bool]:
+        """Index of the edge at a cursor and whether there is one: false after the last. [N] each"""
+        if self._tree is None:
+            return cursor, cursor < self._count
+        return cursor - self._tree.leaves, cursor >= self._tree.leaves
+
+    def silhouette(self, index: mi.UInt32, o: mi.Point3f, active: mi.Bool) -> tuple[mi.Vector3f, mi.Vector3f, mi.Bool]:
+        """Both ends of an edge relative to a point, detached, and whether the edge counts from there. [N] each"""
+        a, b, n2 = (dr.gather(mi.Vector4f, self._rows, 3 * index + k, active) for k in range(3))
+        start, end = a.xyz - mi.Vector3f(o), b.xyz - mi.Vector3f(o)
+        n1 = mi.Vector3f(a.w, b.w, n2.w)
+        return start, end, active & (dr.dot(n1, start) * dr.dot(n2.xyz, start) > 0)
 
     def attached(self) -> list[mi.Point3f]:
         """Both ends of all edges, attached to the scene's parameters. [E] each"""
         edge = look_up(self._table, self._index)
         return [edge.start, edge.end]
-
-    def moves(self) -> bool:
-        """Whether any edge carries derivatives."""
-        return any(dr.grad_enabled(p) for p in self.attached()) if self.size else False
 
     def receive_tangents(self) -> None:
         """Fill the gradient arrays from the tangents of the scene's parameters."""
