@@ -6,10 +6,11 @@ import mitsuba as mi
 
 from ..transport.film import Context, FilmSamples
 from ..transport.velocity import VelocityField
-from . import register
+from . import find, register
 from .base import BoundaryTerm
-from .silhouettes import Silhouettes
-from .warped_area import WarpedArea
+
+#: In the order in which they are asked
+CANDIDATES = ("silhouettes", "warped_area")
 
 
 @register("auto")
@@ -23,9 +24,9 @@ class Auto(BoundaryTerm):
     handles_discontinuities = True
 
     def __init__(self, props: mi.Properties):
-        self._choices: list[BoundaryTerm] = [Silhouettes(props)]
-        if props.get("max_depth", 6) != -1:
-            self._choices.append(WarpedArea(props))
+        endless = props.get("max_depth", 6) == -1
+        names = CANDIDATES[:1] if endless else CANDIDATES
+        self._choices: list[BoundaryTerm] = [find(name)(props) for name in names]
         self._chosen: BoundaryTerm | None = None
 
     @property
@@ -45,8 +46,8 @@ class Auto(BoundaryTerm):
 
     @staticmethod
     def obstacle(scene: mi.Scene) -> str | None:
-        reason = Silhouettes.obstacle(scene)
-        return reason if reason and WarpedArea.obstacle(scene) else None
+        reasons = [find(name).obstacle(scene) for name in CANDIDATES]
+        return reasons[0] if all(reasons) else None
 
     def samples(self, context: Context) -> list[FilmSamples]:
         return self._chosen.samples(context)
