@@ -221,9 +221,16 @@ def _draw_parameters(figure: SubFigure, rows: int, keys: list[str], history: lis
             place.set_xlabel("step", fontsize=8)
     for place in axes[len(keys) :]:
         place.set_visible(False)
-    if has_truth:
-        dashes = Line2D([], [], color="#555555", linestyle=(0, (4, 3)), linewidth=1.0, label="truth")
-        axes[0].legend(handles=[dashes], fontsize=7, frameon=False, loc="best", handlelength=2.4)
+    for place, key in zip(axes, keys, strict=False):
+        entry = result.get(key, {})
+        handles = []
+        # Coordinates of a pose have the colours of channels
+        if "unit" in entry and np.size(entry["initial"]) == 3:
+            handles += [Line2D([], [], color=c, linewidth=1.4, label=n) for n, c in zip("xyz", _CHANNELS, strict=True)]
+        if has_truth and place is axes[0]:
+            handles.append(Line2D([], [], color="#555555", linestyle=(0, (4, 3)), linewidth=1.0, label="truth"))
+        if handles:
+            place.legend(handles=handles, fontsize=7, frameon=False, loc="best", handlelength=2.0, ncols=len(handles))
 
 
 def _draw_curves(axes: Axes, points: list[tuple[int, float | list | dict]]) -> None:

@@ -98,7 +98,7 @@ POSE_JOBS = {
 }
 
 
-@pytest.mark.parametrize("name", POSE_JOBS)
+@pytest.mark.parametrize("name", ["pose_from_image/job_camera.toml", "shadow_puppet"])
 def test_poses_approach_the_truth(pbdr_command: Callable, tmp_path: Path, name: str) -> None:
     outcome = pbdr_command("optimize", name, "--out", tmp_path / "run", "--steps", 8, "--set", "spp_evaluation=64")
     assert outcome.code == 0, outcome.stderr
