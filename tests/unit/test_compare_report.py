@@ -43,6 +43,7 @@ WRONG = dataclasses.replace(
 BROKEN = Row("emitter_scale", "pbdr", "failed", "RuntimeError: a | b")
 SETTINGS = {
     "seeds": 16,
+    "most_seeds": 128,
     "spp": 64,
     "budget": 60.0,
     "confidence": 0.999,
