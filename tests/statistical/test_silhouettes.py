@@ -228,6 +228,11 @@ def test_shapes_that_cannot_be_sampled_are_refused(change, words):
         forward_gradient(scene, P.translate("box.vertex_positions", (1, 0, 0)), integrator(), spp=4)
 
 
+def test_turning_instances_are_refused():
+    with pytest.raises(InputError, match="normals of an instance"):
+        forward_gradient(stage(area(), instance()), P.rotate("box.to_world", (0, 0, 1)), integrator(), spp=4)
+
+
 def test_other_sensors_are_refused():
     transform = mi.ScalarTransform4f()
     lens = {"type": "thinlens", "aperture_radius": 0.1, "focus_distance": 4.0}
