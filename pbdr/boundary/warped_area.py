@@ -12,6 +12,7 @@ from __future__ import annotations
 import mitsuba as mi
 
 from ..errors import InputError
+from ..geometry.curves import ROUND_SHAPES
 from ..transport.film import Context, FilmSamples
 from ..transport.velocity import VelocityField
 from . import fields, register
@@ -50,10 +51,10 @@ class WarpedArea(BoundaryTerm):
     @staticmethod
     def obstacle(scene: mi.Scene) -> str | None:
         for shape in scene.shapes():
-            if not shape.is_mesh():
+            if not shape.is_mesh() and shape.class_name() not in ROUND_SHAPES:
                 return (
                     f"shape '{shape.id()}' is a {shape.class_name()}, whose silhouette boundary = 'warped_area' "
-                    "does not know; it takes meshes and rectangles"
+                    "does not know; it takes meshes, rectangles, spheres, disks and cylinders"
                 )
             special = int(mi.BSDFFlags.Delta) | int(mi.BSDFFlags.Null)
             if shape.bsdf() is not None and int(shape.bsdf().flags()) & special:

@@ -115,7 +115,8 @@ def sample_emitter_end(scene: mi.Scene, sampler: mi.Sampler, count: int) -> Emit
     on_surface = mi.has_flag(emitter.flags(), mi.EmitterFlags.Surface)
     sample = sampler.next_2d()
     anywhere = dr.zeros(mi.Interaction3f, count)
-    anywhere.p = scene.bbox().center()
+    # Not a literal: kernels would be compiled anew whenever the scene's extent changes
+    anywhere.p = mi.Point3f(*(dr.opaque(mi.Float, float(x)) for x in scene.bbox().center()))
     ds, _ = emitter.sample_direction(anywhere, sample, ~on_surface)
     ps, _ = emitter.sample_position(0, sample, on_surface)
     for name in ("p", "n", "uv", "pdf"):

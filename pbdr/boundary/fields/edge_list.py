@@ -11,6 +11,7 @@ import mitsuba as mi
 import numpy as np
 
 from ...geometry.edges import Edge, EdgeTable, look_up
+from ...geometry.placements import placement_of
 from .edge_tree import build_tree, spatial_order
 
 #: Faces that meet at less than this angle, in radians, count as one plane
@@ -22,6 +23,9 @@ SHARP = 0.5
 #: Up to so many edges are visited one after the other, more through a tree
 FEW = 48
 
+#: Edges of the polygon that stands for a rim
+RIM_EDGES = 64
+
 
 class EdgeList:
     """Edges where a surface can end or shading can jump, as seen from anywhere, and an order to visit them in.
@@ -32,16 +36,16 @@ class EdgeList:
         end_grad: Tangents or adjoints of those where they end. [3 E]
     """
 
-    def __init__(self, table: EdgeTable | None, reach: float):
-        """Select and evaluate the edges of a table.
+    def __init__(self, scene: mi.Scene, table: EdgeTable | None, reach: float):
+        """Select and evaluate the edges of a table, and rims of disks and cylinders.
 
         Args:
             reach: Angle, in radians, beyond which edges do not matter.
         """
         self._table, self._sine = table, float(np.sin(min(reach, 1.5)))
-        self._index, self._tree = mi.UInt32(), None
+        self._rims, self._tree = _rims(scene), None
         with dr.suspend_grad():
-            columns = self._select() if table else [np.zeros((0, 3))] * 4
+            columns = self._select()
             self.size = len(columns[0])
             self._count = dr.opaque(mi.UInt32, self.size)
             start, end, normal_1, normal_2 = columns
@@ -52,13 +56,25 @@ class EdgeList:
 
     def _select(self) -> list[np.ndarray]:
         """Arrays of the edges that count, in spatial order. [E, 3] each"""
+        columns = [np.zeros((0, 3))] * 4
+        always = np.zeros(0, bool)
         table = self._table
-        edge = look_up(table, dr.arange(mi.UInt32, table.count))
-        left, right, angle = _faces(edge)
-        smooth = dr.gather(mi.Bool, mi.MeshPtr(table.shapes).has_vertex_normals(), table.shape)
-        always = np.array(edge.border | (angle > dr.select(smooth, SHARP, FLAT)))
-        counts = np.flatnonzero(always | np.array(angle > FLAT))
-        start, end, left, right = (np.array(a, np.float64).T[counts] for a in (edge.start, edge.end, left, right))
+        if table:
+            edge = look_up(table, dr.arange(mi.UInt32, table.count))
+            left, right, angle = _faces(edge)
+            smooth = dr.gather(mi.Bool, mi.MeshPtr(table.shapes).has_vertex_normals(), table.shape)
+            always = np.array(edge.border | (angle > dr.select(smooth, SHARP, FLAT)))
+            counts = always | np.array(angle > FLAT)
+            columns = [np.array(a, np.float64).T for a in (edge.start, edge.end, left, right)]
+        else:
+            counts = always
+        if self._rims:
+            a, b = (np.array(p, np.float64).T for p in self._rims.ends())
+            toward = self._rims.toward(a)
+            columns = [np.concatenate([c, r]) for c, r in zip(columns, (a, b, toward, toward), strict=True)]
+            always, counts = (np.concatenate([flags, np.ones(len(a), bool)]) for flags in (always, counts))
+        counts = np.flatnonzero(counts)
+        start, end, left, right = (c[counts] for c in columns)
         always = always[counts]
         order = np.arange(len(counts))
         if len(counts) > FEW:
@@ -99,8 +115,16 @@ class EdgeList:
 
     def attached(self) -> list[mi.Point3f]:
         """Both ends of all edges, attached to the scene's parameters. [E] each"""
-        edge = look_up(self._table, self._index)
-        return [edge.start, edge.end]
+        ends = []
+        if self._table:
+            edge = look_up(self._table, dr.arange(mi.UInt32, self._table.count))
+            ends.append((edge.start, edge.end))
+        if self._rims:
+            ends.append(self._rims.ends())
+        joined = [
+            mi.Point3f(*(dr.concat([p[i] for p in parts]) for i in range(3))) for parts in zip(*ends, strict=True)
+        ]
+        return [dr.gather(mi.Point3f, p, self._index) for p in joined]
 
     def receive_tangents(self) -> None:
         """Fill the gradient arrays from the tangents of the scene's parameters."""
@@ -135,3 +159,37 @@ def _faces(edge: Edge) -> tuple[mi.Vector3f, mi.Vector3f, mi.Float]:
     # The faces lie on opposite sides of a flat edge
     angle = dr.unit_angle(dr.normalize(left), -dr.normalize(right))
     return left, right, dr.select(dr.isfinite(angle), angle, 0)
+
+
+class _Rims:
+    """Rims of disks and cylinders as polygons; a kernel that is infinite on the rim does not see the difference."""
+
+    def __init__(self, rows: list[tuple], shapes: list[mi.Shape]):
+        self._shapes = shapes
+        angle = np.linspace(0, 2 * np.pi, RIM_EDGES + 1)
+        circle = np.column_stack([np.cos(angle), np.sin(angle)])
+        points = [np.column_stack([circle, np.full(len(circle), height)]) for height, _ in rows]
+        self._start, self._end = (
+            mi.Point3f(np.concatenate(p).T.astype(np.float32))
+            for p in ([p[:-1] for p in points], [p[1:] for p in points])
+        )
+        self._owner = mi.UInt32(np.repeat(np.uint32([owner for _, owner in rows]), RIM_EDGES))
+
+    def ends(self) -> tuple[mi.Point3f, mi.Point3f]:
+        """Both ends of the edges, attached. [E] each"""
+        placement = placement_of(self._shapes, self._owner)
+        return placement.point(self._start), placement.point(self._end)
+
+    def toward(self, start: np.ndarray) -> np.ndarray:
+        """Any vectors that no viewpoint is likely to see at a right angle; rims always count. [E, 3]"""
+        return np.tile([0.5773, 0.5773, 0.5775], (len(start), 1))
+
+
+def _rims(scene: mi.Scene) -> _Rims | None:
+    shapes, rows = [], []
+    for shape in scene.shapes():
+        heights = {"Disk": (0.0,), "Cylinder": (0.0, 1.0)}.get(shape.class_name(), ())
+        rows += [(height, len(shapes)) for height in heights]
+        if heights:
+            shapes.append(shape)
+    return _Rims(rows, shapes) if rows else None

@@ -69,7 +69,7 @@ class Segments(abc.ABC):
         """The density of this gradient."""
         with dr.suspend_grad():
             middle = self.place(dr.arange(mi.UInt32, self.curves.count), mi.Float(0.5))
-            extent = dr.maximum(dr.norm(self.context.scene.bbox().extents()), 1e-6)
+            extent = dr.opaque(mi.Float, float(dr.maximum(dr.norm(self.context.scene.bbox().extents()), 1e-6)))
             seed = self._seed("pilot" if pilot else "guide")
             return guide.open(seed, self.density(middle), self.observed(dr.detach(middle.point)), extent)
 
