@@ -33,6 +33,15 @@ def push_tangents(scene: mi.Scene) -> None:
         dr.traverse(dr.ADMode.Forward, flags=KEEP_TANGENTS)
 
 
+def ignore_auxiliary_rays(props: mi.Properties) -> None:
+    """Read the properties by which Mitsuba's reparameterized integrators chose auxiliary rays, and check them."""
+    for name in ("reparam_rays", "reparam_kappa", "reparam_exp"):
+        if props.get(name, 1) <= 0:
+            raise InputError(f"'{name}' must be greater than 0, got {props[name]}")
+    for name in ("reparam_antithetic", "reparam_unroll"):
+        props.get(name, False)
+
+
 class DifferentialIntegrator(RBIntegrator):
     """Renders images and their derivatives: interior estimator plus boundary term.
 
