@@ -197,6 +197,8 @@ class DifferentialIntegrator(RBIntegrator):
         if not (surfaces_move or sensor_moves(camera.sensor) or emitters_move(scene)):
             return None
         require_projective(camera.sensor)
+        if reason := self.boundary.obstacle(scene):
+            raise InputError(reason)
         warp = None
         if field := self.boundary.field():
             field.clear(forward=forward)

@@ -34,7 +34,10 @@ class BoundaryTerm(abc.ABC):
 
     @staticmethod
     def obstacle(scene: mi.Scene) -> str | None:
-        """What in a scene keeps this term from being right, as a sentence; None if nothing does."""
+        """What in a scene keeps this term from being right, as a sentence; None if nothing does.
+
+        Asked before anything that moves is differentiated.
+        """
         return None
 
     @abc.abstractmethod

@@ -90,8 +90,6 @@ class Silhouettes(BoundaryTerm):
         return None
 
     def samples(self, context: Context) -> list[FilmSamples]:
-        if reason := self.obstacle(context.scene):
-            raise InputError(reason)
         if (kind := context.sensor.class_name()) != "PerspectiveCamera":
             raise InputError(
                 f"sensor '{context.sensor.id()}' is a {kind}; boundary = 'silhouettes' needs a 'perspective' sensor"

@@ -71,8 +71,6 @@ class WarpedArea(BoundaryTerm):
         return None
 
     def samples(self, context: Context) -> list[FilmSamples]:
-        if reason := self.obstacle(context.scene):
-            raise InputError(reason)
         if (kind := context.sensor.class_name()) != "PerspectiveCamera":
             raise InputError(
                 f"sensor '{context.sensor.id()}' is a {kind}; boundary = 'warped_area' needs a 'perspective' sensor"

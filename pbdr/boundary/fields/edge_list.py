@@ -51,6 +51,8 @@ class EdgeList:
             start, end, normal_1, normal_2 = columns
             # Groups of four are read at once
             rows = np.concatenate([start, normal_1[:, :1], end, normal_1[:, 1:2], normal_2, normal_1[:, 2:]], axis=1)
+            # Arrays that are read must not be empty
+            rows = rows if self.size else np.zeros((1, 12))
             self._rows = mi.Float(np.ascontiguousarray(rows.ravel(), np.float32))
         self.clear()
 
@@ -139,7 +141,7 @@ class EdgeList:
 
     def clear(self) -> None:
         """Start reverse mode with adjoints of 0."""
-        self.start_grad, self.end_grad = (dr.zeros(mi.Float, 3 * self.size) for _ in range(2))
+        self.start_grad, self.end_grad = (dr.zeros(mi.Float, 3 * max(self.size, 1)) for _ in range(2))
         dr.make_opaque(self.start_grad, self.end_grad)
 
     def send_adjoints(self) -> None:
