@@ -24,8 +24,9 @@ class WarpedArea(BoundaryTerm):
     """Lets every ray of a path follow a velocity field.
 
     Properties:
-        warp_field: ``blend`` (default) interpolates between the edges near a ray.
-        warp_reach: With ``blend``: distance from a silhouette up to which rays follow it, a chord on the unit sphere
+        warp_field: ``blend`` (default) interpolates between the edges near a ray; ``caps`` averages the motion of the
+            closest edges over a random cap (no spheres and cylinders).
+        warp_reach: Distance from a silhouette up to which rays follow it, a chord on the unit sphere
             (about radians); default 0.2. Changes noise and time, not the mean.
         warp_depth: Number of path segments that are warped, counted from the camera; −1 (default) warps all. Fewer
             leave out the motion of later shadows and reflections, which biases the gradient.

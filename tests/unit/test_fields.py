@@ -1,0 +1,112 @@
+"""Velocity fields by themselves: divergence by differences of the mean, and evaluation against its transpose."""
+
+from __future__ import annotations
+
+import drjit as dr
+import mitsuba as mi
+import numpy as np
+import pytest
+
+from pbdr.boundary import fields
+
+FIELDS = ("blend", "caps")
+LANES = 1 << 16
+
+
+def scene() -> mi.Scene:
+    return mi.load_dict({"type": "scene", "box": {"type": "cube"}}, optimize=False)
+
+
+def prepared(name: str) -> fields.VelocityField:
+    """A field in which every edge end moves differently."""
+    field = fields.find(name)(mi.Properties())
+    field.prepare(scene())
+    rng = np.random.default_rng(5)
+    edges = field._edges
+    # An edge's ends move as a continuous function of space would have it
+    linear = rng.normal(size=(3, 3))
+    rows = np.array(edges._rows).reshape(-1, 12)
+    edges.start_grad, edges.end_grad = (
+        mi.Float((points @ linear.T).astype(np.float32).ravel()) for points in (rows[:, 0:3], rows[:, 4:7])
+    )
+    return field
+
+
+def at(field, origin, direction, *, seed: int = 0):
+    """The field around one direction, in many lanes with random numbers of their own."""
+    lane = dr.arange(mi.UInt32, LANES)
+    o, q = (
+        kind(v.tolist()) + dr.zeros(mi.Float, LANES) for kind, v in ((mi.Point3f, origin), (mi.Vector3f, direction))
+    )
+    stream = mi.sample_tea_32(lane, mi.UInt32(seed))[0]
+    with dr.suspend_grad():
+        return field.evaluate(o, q, stream, mi.Bool(True), True)
+
+
+def mean(values) -> np.ndarray:
+    return np.array(values, np.float64).reshape(-1, LANES).mean(1)
+
+
+def near_silhouette() -> tuple[np.ndarray, np.ndarray]:
+    """An origin that sees two of the cube's faces, and a direction that passes one of its corners."""
+    origin = np.array([0.5, -5.0, 1.5])
+    direction = np.array([1.3, -1.0, 0.9]) - origin
+    return origin, direction / np.linalg.norm(direction)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_divergence_is_that_of_the_mean(name):
+    field = prepared(name)
+    origin, q = near_silhouette()
+    center = at(field, origin, q)
+    assert mean(center.rest)[0] < 0.98
+    along = np.cross(q, [0, 0, 1])
+    along /= np.linalg.norm(along)
+    h, expected, expected_rest = 2e-3, 0.0, np.zeros(3)
+    for d in (along, np.cross(q, along)):
+        ends = [at(field, origin, np.cos(h) * q + sign * np.sin(h) * d) for sign in (1, -1)]
+        expected += d @ (mean(ends[0].velocity) - mean(ends[1].velocity)) / (2 * np.sin(h))
+        expected_rest -= d * (np.log(mean(ends[0].rest)) - np.log(mean(ends[1].rest))) / (2 * np.sin(h))
+    # The divergence of a vector field's tangential part: minus twice its part along q
+    expected -= 2 * q @ mean(center.velocity)
+    error = 4 * np.std(np.array(center.divergence)) / LANES**0.5 + 0.02 * abs(expected)
+    assert mean(center.divergence)[0] == pytest.approx(expected, abs=error)
+    np.testing.assert_allclose(mean(center.slope), expected_rest, rtol=0.02, atol=0.02 * np.abs(expected_rest).max())
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_origin_and_scene_move_together(name):
+    """A translation of everything leaves all directions as they are."""
+    field = prepared(name)
+    move = np.array([0.3, -0.5, 0.7], np.float32)
+    size = field._edges.size
+    field._edges.start_grad, field._edges.end_grad = (mi.Float(np.tile(move, size)) for _ in range(2))
+    v = at(field, *near_silhouette())
+    velocity = v.velocity + v.by_origin @ mi.Vector3f(move.tolist())
+    divergence = v.divergence + dr.dot(v.divergence_by_origin, mi.Vector3f(move.tolist()))
+    assert np.abs(np.array(v.velocity)).max() > 0.01
+    np.testing.assert_allclose(np.array(velocity), 0, atol=1e-4)
+    np.testing.assert_allclose(np.array(divergence), 0, atol=1e-3 * np.abs(np.array(v.divergence)).max())
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_deposit_is_the_transpose(name):
+    field = prepared(name)
+    rng = np.random.default_rng(6)
+    origin, q = near_silhouette()
+    directions = q[:, None] + 0.1 * rng.normal(size=(3, 256))
+    directions = mi.Vector3f((directions / np.linalg.norm(directions, axis=0)).astype(np.float32))
+    o = mi.Point3f(origin.tolist()) + dr.zeros(mi.Float, 256)
+    stream = dr.arange(mi.UInt32, 256)
+    adjoints = mi.Vector3f(rng.normal(size=(3, 256)).astype(np.float32)), mi.Float(rng.normal(size=256))
+    edges = field._edges
+    tangents = [np.array(edges.start_grad), np.array(edges.end_grad)]
+    with dr.suspend_grad():
+        v = field.evaluate(o, directions, stream, mi.Bool(True), True)
+        expected = dr.dot(v.velocity, adjoints[0]) + v.divergence * adjoints[1]
+        edges.clear()
+        field.deposit(v, o, adjoints, stream, mi.Bool(True))
+    found = sum(np.vdot(t, np.array(g)) for t, g in zip(tangents, (edges.start_grad, edges.end_grad), strict=True))
+    scale = float(np.abs(np.array(expected)).sum())
+    assert scale > 1
+    assert found == pytest.approx(float(np.array(expected).sum()), abs=1e-4 * scale)
