@@ -72,6 +72,8 @@ class WarpedArea(BoundaryTerm):
         return None
 
     def samples(self, context: Context) -> list[FilmSamples]:
+        if reason := self._field.obstacle(context.scene):
+            raise InputError(reason)
         if (kind := context.sensor.class_name()) != "PerspectiveCamera":
             raise InputError(
                 f"sensor '{context.sensor.id()}' is a {kind}; boundary = 'warped_area' needs a 'perspective' sensor"

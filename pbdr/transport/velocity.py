@@ -75,6 +75,10 @@ class VelocityField(abc.ABC):
     #: As in ``warp_field="name"``; set on registration
     name: str
 
+    def obstacle(self, scene: mi.Scene) -> str | None:
+        """What in a scene this field does not know, as a sentence; None by default."""
+        return None
+
     @abc.abstractmethod
     def prepare(self, scene: mi.Scene) -> None:
         """Collect the boundaries of a scene; called once for each derivative."""

@@ -9,6 +9,7 @@ import pytest
 from pbdr.compare.estimators import forward_gradient, reverse_gradient, smooth_adjoint
 from pbdr.compare.references import central_differences
 from pbdr.compare.statistics import assert_unbiased
+from pbdr.errors import InputError
 
 from .test_silhouettes import CASES
 
@@ -42,3 +43,23 @@ def test_forward_and_backward_are_transposes(name):
     adjoint = smooth_adjoint(image.shape)
     backward = reverse_gradient(scene, direction, integrator(), adjoint, spp=16, seed=3)
     assert backward == pytest.approx(np.vdot(adjoint, image), abs=1e-3 * np.abs(adjoint * image).sum())
+
+
+def test_caps_refuse_round_shapes():
+    build, direction = CASES["sphere"]
+    with pytest.raises(InputError, match="use 'blend'"):
+        forward_gradient(build(), direction, integrator(warp_field="caps"), spp=4)
+
+
+def test_point_lights_are_refused():
+    build, direction = CASES["occluder, point light"]
+    with pytest.raises(InputError, match="hard shadows"):
+        forward_gradient(build(), direction, integrator(), spp=4)
+
+
+def test_auto_takes_silhouettes():
+    build, direction = CASES["camera"]
+    scene = build()
+    auto = forward_gradient(scene, direction, integrator("auto", max_depth=2), spp=4)
+    named = forward_gradient(build(), direction, integrator("silhouettes", max_depth=2), spp=4)
+    np.testing.assert_allclose(auto, named, rtol=1e-3, atol=1e-3 * np.abs(named).max())

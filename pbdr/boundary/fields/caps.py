@@ -72,6 +72,12 @@ class Caps(VelocityField):
         self._topology: tuple | None = None
         self._table: EdgeTable | None = None
 
+    def obstacle(self, scene: mi.Scene) -> str | None:
+        for shape in scene.shapes():
+            if (kind := shape.class_name()) in ("Sphere", "Cylinder"):
+                return f"shape '{shape.id()}' is a {kind}, which warp_field = 'caps' does not know; use 'blend'"
+        return None
+
     def prepare(self, scene: mi.Scene) -> None:
         for shape in scene.shapes():
             if shape.class_name() in ("Sphere", "Cylinder"):
