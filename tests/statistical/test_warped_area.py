@@ -47,7 +47,7 @@ def test_forward_and_backward_are_transposes(name):
 
 def test_caps_refuse_round_shapes():
     build, direction = CASES["sphere"]
-    with pytest.raises(InputError, match="use 'blend'"):
+    with pytest.raises(InputError, match="use warp_field = 'blend'"):
         forward_gradient(build(), direction, integrator(warp_field="caps"), spp=4)
 
 
@@ -63,3 +63,14 @@ def test_auto_takes_silhouettes():
     auto = forward_gradient(scene, direction, integrator("auto", max_depth=2), spp=4)
     named = forward_gradient(build(), direction, integrator("silhouettes", max_depth=2), spp=4)
     np.testing.assert_allclose(auto, named, rtol=1e-3, atol=1e-3 * np.abs(named).max())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["occluder, sky", "receiver slides", "moving area light", "camera"])
+def test_mean_with_caps_equals_central_differences(name):
+    build, direction = CASES[name]
+    scene = build()
+    reference = central_differences(scene, direction, integrator=integrator("none"), spp=512, repeats=12)
+    caps = integrator(warp_field="caps")
+    samples = [forward_gradient(scene, direction, caps, spp=64, seed=seed) for seed in range(10)]
+    assert_unbiased(np.stack(samples), reference)
