@@ -75,16 +75,13 @@ class Caps(VelocityField):
     def obstacle(self, scene: mi.Scene) -> str | None:
         for shape in scene.shapes():
             if (kind := shape.class_name()) in ("Sphere", "Cylinder"):
-                return f"shape '{shape.id()}' is a {kind}, which warp_field = 'caps' does not know; use 'blend'"
+                return (
+                    f"shape '{shape.id()}' is a {kind}, whose outline warp_field = 'caps' does not know; "
+                    "use warp_field = 'blend'"
+                )
         return None
 
     def prepare(self, scene: mi.Scene) -> None:
-        for shape in scene.shapes():
-            if shape.class_name() in ("Sphere", "Cylinder"):
-                raise InputError(
-                    f"shape '{shape.id()}' is a {shape.class_name()}, whose outline warp_field = 'caps' does not know; "
-                    "use warp_field = 'blend'"
-                )
         topology = tuple((s.id(), s.class_name(), s.is_mesh() and s.face_count()) for s in scene.shapes())
         if topology != self._topology:
             self._topology, self._table = topology, build_edges(scene)
