@@ -12,6 +12,7 @@ import drjit as dr
 import mitsuba as mi
 import numpy as np
 
+from .coincidence import POINT_TOLERANCE, Rings, Sibling, build_rings
 from .edges import Edge, EdgeTable, build_edges, is_silhouette, look_up, opening_angle, sample_silhouette_direction
 from .placements import Placement, placement_of
 
@@ -58,6 +59,7 @@ class Curves:
     begin: mi.Float  #: where the cell begins on its curve, 0 … 1 [C]
     extent: mi.Float  #: its share of the curve [C]
     count: int  #: C
+    rings: Rings | None = None  #: curves of different shapes that lie on each other
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,12 +69,13 @@ class Place:
     edge: Edge  #: edges as they are; rims by their tangent; smooth lanes undefined [N]
     point: mi.Point3f  #: on the curve; for silhouettes of smooth shapes a point inside the shape [N]
     owner: mi.UInt32  #: registry index of the shape that moves it [N]
-    extent: mi.Float  #: share of the curve that a cell covers [N]
+    extent: mi.Float  #: share of the curve that a cell covers, divided by the number of curves that lie there [N]
     smooth: mi.Bool | None  #: lanes on smooth shapes; None if there are none [N]
     ball: mi.Bool  #: of those, lanes on spheres [N]
     side: mi.Float  #: which of a cylinder's silhouettes [N]
     t: mi.Float  #: place on the curve, 0 … 1 [N]
     placement: Placement | None  #: of smooth lanes [N]
+    siblings: tuple[Sibling, ...] = ()  #: other shapes' surfaces that end there
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +100,7 @@ def build_curves(scene: mi.Scene) -> Curves | None:
     # Cells by length, as long as the table stays small
     middle = find_place(whole, whole.curve, mi.Float(0.5))
     length = np.array(curve_measure(middle)[0], np.float64)
+    rings = _rings(whole, middle)
     parts = np.ones(count, np.int64)
     if count < CELLS_WANTED and length.sum() > 0:
         parts += np.floor(length / length.sum() * (CELLS_WANTED - count)).astype(np.int64)
@@ -105,8 +109,26 @@ def build_curves(scene: mi.Scene) -> Curves | None:
     begin = (np.arange(parts.sum()) - first[curve]) / parts[curve]
     return Curves(
         edges, rounds, mi.UInt32(np.uint32(curve)), mi.Float(np.float32(begin)),
-        mi.Float(np.float32(1 / parts[curve])), len(curve),
+        mi.Float(np.float32(1 / parts[curve])), len(curve), rings,
     )  # fmt: skip
+
+
+def _rings(curves: Curves, middle: Place) -> Rings | None:
+    """Which edges and rims may lie on each other.
+
+    Args:
+        middle: Of each curve. [K]
+    """
+    middles = np.broadcast_to(np.array(middle.point).T, (curves.count, 3)).copy()
+    candidates = np.ones(curves.count, bool)
+    if curves.rounds:
+        first = curves.count - curves.rounds.count
+        row = dr.arange(mi.UInt32, curves.rounds.count)
+        placement = placement_of(curves.rounds.owners, dr.gather(mi.UInt32, curves.rounds.owner, row))
+        centre = placement.point(mi.Point3f(0, 0, curves.rounds.height))
+        middles[first:] = np.broadcast_to(np.array(centre).T, (curves.rounds.count, 3))
+        candidates[first:] = ~np.array(curves.rounds.smooth)
+    return build_rings(middles, candidates)
 
 
 def _round_table(scene: mi.Scene) -> RoundTable | None:
@@ -146,14 +168,62 @@ def find_place(curves: Curves, cell: mi.UInt32, u: mi.Float) -> Place:
         places.append(Place(edge, point, owner, extent, None, mi.Bool(False), mi.Float(0), t, None))
     if curves.rounds:
         places.append(_round_place(curves.rounds, curve - edge_count, ~straight, t, extent))
-    if len(places) == 1:
-        return places[0]
-    a, b = places
-    names = [f.name for f in dataclasses.fields(Edge)]
-    edge = Edge(*(dr.select(straight, getattr(a.edge, name), getattr(b.edge, name)) for name in names))
-    return dataclasses.replace(
-        b, edge=edge, point=dr.select(straight, a.point, b.point), owner=dr.select(straight, a.owner, b.owner)
-    )
+    place = places[-1]
+    if len(places) == 2:
+        a, b = places
+        names = [f.name for f in dataclasses.fields(Edge)]
+        edge = Edge(*(dr.select(straight, getattr(a.edge, name), getattr(b.edge, name)) for name in names))
+        point, owner = dr.select(straight, a.point, b.point), dr.select(straight, a.owner, b.owner)
+        place = dataclasses.replace(b, edge=edge, point=point, owner=owner)
+    if curves.rings is None:
+        return place
+    with dr.suspend_grad():
+        return _with_siblings(curves, curve, place)
+
+
+def _with_siblings(curves: Curves, curve: mi.UInt32, place: Place) -> Place:
+    """Add the other shapes that end at the same places; each of n has the n-th part of the curve.
+
+    Where they move apart, the union has two derivatives, one for each sense of the motion; this gives their mean, as
+    central differences do.
+    """
+    siblings, count = [], mi.Float(1)
+    following, alone = curve, mi.Bool(False)
+    for _ in range(curves.rings.most - 1):
+        following = dr.gather(mi.UInt32, curves.rings.next, following)
+        alone |= following == curve
+        sibling = _sibling(curves, following, ~alone, place)
+        count += dr.select(sibling.coincides, 1, 0)
+        siblings.append(sibling)
+    return dataclasses.replace(place, extent=place.extent / count, siblings=tuple(siblings))
+
+
+def _sibling(curves: Curves, curve: mi.UInt32, active: mi.Bool, place: Place) -> Sibling:
+    """Another curve at given places. [N]"""
+    edge_count = curves.edges.count if curves.edges else 0
+    straight = curve < edge_count
+    start, end, b = (dr.detach(p) for p in (place.edge.start, place.edge.end, place.point))
+    left, right, coincides = mi.Vector3f(0), mi.Vector3f(0), mi.Bool(False)
+    if curves.edges:
+        edge = look_up(curves.edges, curve, active & straight)
+        tolerance = POINT_TOLERANCE * dr.maximum(dr.max(dr.abs(start)), dr.max(dr.abs(end)))
+        same = (dr.norm(edge.start - start) < tolerance) & (dr.norm(edge.end - end) < tolerance)
+        turned = (dr.norm(edge.start - end) < tolerance) & (dr.norm(edge.end - start) < tolerance)
+        left, right, coincides = edge.left - start, edge.right - start, straight & (same | turned)
+    if curves.rounds:
+        table, row, rim = curves.rounds, curve - edge_count, active & ~straight
+        owner = dr.gather(mi.UInt32, table.owner, row, rim)
+        placement = placement_of(table.owners, owner, rim).detached()
+        height, inward = (dr.gather(mi.Float, column, row, rim) for column in (table.height, table.inward))
+        p = dr.rcp(placement.linear) @ (mi.Vector3f(b) - placement.origin)
+        size = POINT_TOLERANCE * (
+            1 + dr.max(dr.abs(b)) * dr.rsqrt(dr.squared_norm(placement.linear @ mi.Vector3f(1, 0, 0)))
+        )
+        on_rim = ~straight & (dr.abs(p.z - height) < size) & (dr.abs(dr.hypot(p.x, p.y) - 1) < size)
+        surface = placement.vector(dr.select(inward != 0, mi.Vector3f(0, 0, inward), mi.Vector3f(-p.x, -p.y, 0)))
+        left, right = dr.select(straight, left, surface), dr.select(straight, right, surface)
+        coincides |= ~straight & on_rim
+    return Sibling(left, right, coincides & active)
 
 
 def _round_place(table: RoundTable, row: mi.UInt32, active: mi.Bool, t: mi.Float, extent: mi.Float) -> Place:
@@ -189,6 +259,8 @@ def touch(place: Place, view: mi.Vector3f, is_point: mi.Bool) -> Touch:
     tangent, occluder = edge.end - edge.start, edge.left - edge.start
     ω = dr.select(is_point, view - mi.Vector3f(b), view)
     active = is_silhouette(edge, ω)
+    for sibling in place.siblings:
+        active &= sibling.is_beside(tangent, ω, occluder)
     if place.smooth is None:
         return Touch(place.point, tangent, occluder, active)
 

@@ -65,6 +65,26 @@ def instance() -> dict:
     }
 
 
+def closed_cylinder() -> dict:
+    """A cylinder with a disk on top, whose rims are one edge."""
+    to_world = floating()
+    top = to_world @ mi.ScalarTransform4f().translate([0, 0, 1])
+    bsdf = {"type": "twosided", "bsdf": green()}
+    return {
+        "box": {"type": "cylinder", "to_world": to_world, "bsdf": bsdf},
+        "top": {"type": "disk", "to_world": top, "bsdf": bsdf},
+    }
+
+
+def stacked_boxes() -> dict:
+    """Two boxes of the same width, one on the other."""
+    below = floating() @ mi.ScalarTransform4f().translate([0, 0, -1.3]).scale([1, 1, 0.3])
+    return {
+        "box": {"type": "cube", "to_world": floating(), "bsdf": green()},
+        "below": {"type": "cube", "to_world": below, "bsdf": green()},
+    }
+
+
 def fine_mesh(rings: int = 24) -> dict:
     """A ball of a few thousand triangles, of which few are near a silhouette."""
     columns = 2 * rings
@@ -125,11 +145,26 @@ CASES = {
     "disk": (lambda: stage(area(), of("disk")), P.rotate("box.to_world", (1, 0.3, 0))),
     "cylinder": (lambda: stage(area(), of("cylinder")), P.rotate("box.to_world", (1, 0.3, 0.2))),
     "cylinder, point light": (lambda: stage(point(), of("cylinder")), P.translate("box.to_world", (1, 0.2, 0.1))),
+    "closed cylinder, moving light": (
+        lambda: stage(area(), closed_cylinder()),
+        P.translate("lamp.to_world", (1, 0.5, 0.2)),
+    ),
+    "stacked boxes, moving light": (
+        lambda: stage(point(), stacked_boxes()),
+        P.translate("lamp.position", (1, 0.5, 0.2)),
+    ),
     "instance": (lambda: stage(area(), instance()), P.translate("box.to_world", (1, 0.2, 0.1))),
     "receiver below an instance": (lambda: stage(point(), instance()), P.translate("floor.to_world", (0.3, 0.1, 1))),
     "sampled border": (lambda: stage(area(), sample_border=True), P.translate("camera.to_world", (1, 0, 0.3))),
 }
-FAST = ("occluder, area light", "receiver, point light", "camera", "cylinder, point light", "fine mesh")
+FAST = (
+    "occluder, area light",
+    "receiver, point light",
+    "camera",
+    "cylinder, point light",
+    "fine mesh",
+    "closed cylinder, moving light",
+)
 
 
 def integrator(boundary: str = "silhouettes", max_depth: int = 3) -> mi.Integrator:
