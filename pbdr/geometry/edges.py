@@ -11,9 +11,6 @@ import numpy as np
 from . import mesh
 from .placements import placement_of
 
-#: Positions closer than this fraction of a mesh's extent are one vertex
-WELDING_TOLERANCE = 1e-6
-
 
 @dataclasses.dataclass(frozen=True)
 class EdgeTable:
@@ -46,13 +43,18 @@ class Edge:
     border: mi.Bool  #: has one face only [N]
 
 
-def _mesh_edges(positions: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Edges of a triangle mesh after welding: start, end, left, right as indices into ``positions``. [E, 4]"""
+def weld(positions: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Faces whose corners are one vertex where they lie at one place; some may have lost their area. [F, 3]"""
     extent = max(float(np.ptp(positions, axis=0).max()), 1e-30) if len(positions) else 1.0
     _, representative, welded = np.unique(
         np.round(positions / (extent * WELDING_TOLERANCE)), axis=0, return_index=True, return_inverse=True
     )
-    faces = representative[welded.reshape(-1)][faces]
+    return representative[welded.reshape(-1)][faces]
+
+
+def _mesh_edges(positions: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Edges of a triangle mesh after welding: start, end, left, right as indices into ``positions``. [E, 4]"""
+    faces = weld(positions, faces)
     faces = faces[(faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])]
 
     # Three half-edges a face, sorted so that the two of one edge become neighbours

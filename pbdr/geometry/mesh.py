@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import fnmatch
+
 import drjit as dr
 import mitsuba as mi
 import numpy as np
+
+from ..errors import InputError, suggestion
+
+#: Positions closer than this fraction of a mesh's extent are one point
+WELDING_TOLERANCE = 1e-6
+
+_POSITIONS, _NORMALS, _FACES = "vertex_positions", "vertex_normals", "faces"
+_BASIC = (_POSITIONS, _NORMALS, _FACES)
 
 
 def corners(shape: mi.ShapePtr, prim_index: mi.UInt32, active: mi.Bool) -> tuple[mi.Point3f, mi.Point3f, mi.Point3f]:
@@ -36,3 +46,81 @@ def triangles(mesh: mi.Mesh) -> tuple[np.ndarray, np.ndarray]:
 def vertex_position(shape: mi.ShapePtr, index: mi.UInt32, active: mi.Bool) -> mi.Point3f:
     """World-space vertices of meshes and rectangles, attached. [N]"""
     return mi.MeshPtr(shape).vertex_position(index, active)
+
+
+def weld(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which vertices are one point: seams of texture coordinates and flat shading store points several times.
+
+    Args:
+        positions: [V, 3]
+
+    Returns:
+        One vertex of each point [W], and the point of each vertex [V].
+
+    Example:
+        >>> weld(np.array([[0, 0, 0], [1, 0, 0], [0, 0, 0]]))[1].tolist()
+        [0, 1, 0]
+    """
+    extent = max(float(np.ptp(positions, axis=0).max()), 1e-30) if len(positions) else 1.0
+    _, first, point = np.unique(
+        np.round(positions / (extent * WELDING_TOLERANCE)), axis=0, return_index=True, return_inverse=True
+    )
+    return first, point.reshape(-1)
+
+
+def position_key(name: str) -> str:
+    """Key of a mesh's vertex positions.
+
+    Example:
+        >>> position_key("bunny")
+        'bunny.vertex_positions'
+    """
+    return f"{name}.{_POSITIONS}"
+
+
+def face_key(name: str) -> str:
+    """Key of a mesh's triangles."""
+    return f"{name}.{_FACES}"
+
+
+def find_meshes(scene: mi.Scene, pattern: str) -> list[str]:
+    """Ids of the meshes whose vertices can move, by id, key of their positions, or glob.
+
+    Example:
+        >>> find_meshes(scene, "bunny*")
+        ['bunny']
+    """
+    pattern = pattern.removesuffix(f".{_POSITIONS}")
+    shapes = {shape.id(): shape for shape in scene.shapes()}
+    keys = set(mi.traverse(scene).keys())
+    meshes = [name for name in shapes if position_key(name) in keys]
+    if pattern in shapes and pattern not in meshes:
+        kind = shapes[pattern].class_name()
+        raise InputError(f"shape '{pattern}' is a {kind}, which has no vertices{suggestion('', meshes)}")
+    found = [name for name in meshes if name == pattern or fnmatch.fnmatchcase(name, pattern)]
+    if not found:
+        raise InputError(f"no mesh of the scene is called '{pattern}'{suggestion(pattern, meshes)}")
+    return found
+
+
+def surface_data(parameters: mi.SceneParameters, name: str) -> list[str]:
+    """Names of what a mesh stores for each vertex or triangle besides positions and normals."""
+    keys = [key for key in list(parameters.keys()) if key.startswith(f"{name}.")]
+    owner = parameters.properties[position_key(name)][2]
+    keys = [key for key in keys if parameters.properties[key][2] is owner]
+    names = [key.removeprefix(f"{name}.") for key in keys if dr.width(parameters[key])]
+    return [n for n in names if n.startswith(("vertex_", "face_")) and n not in _BASIC]
+
+
+def set_triangles(parameters: mi.SceneParameters, name: str, positions: np.ndarray, faces: np.ndarray) -> None:
+    """Give a mesh other triangles, also other numbers of them; smooth normals are computed anew.
+
+    Args:
+        positions: World space. [V, 3]
+        faces: [F, 3]
+    """
+    kind = type(parameters[face_key(name)])
+    parameters[face_key(name)] = kind(np.ascontiguousarray(faces, np.uint32).ravel())
+    kind = type(parameters[position_key(name)])
+    parameters[position_key(name)] = kind(np.ascontiguousarray(positions, np.float32).ravel())
+    parameters.update()
