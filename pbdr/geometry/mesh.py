@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Mapping
 
 import drjit as dr
 import mitsuba as mi
@@ -110,6 +111,14 @@ def surface_data(parameters: mi.SceneParameters, name: str) -> list[str]:
     keys = [key for key in keys if parameters.properties[key][2] is owner]
     names = [key.removeprefix(f"{name}.") for key in keys if dr.width(parameters[key])]
     return [n for n in names if n.startswith(("vertex_", "face_")) and n not in _BASIC]
+
+
+def set_meshes(parameters: mi.SceneParameters, values: Mapping[str, np.ndarray]) -> None:
+    """Give all meshes their triangles of which the values, by key, hold positions and faces."""
+    names = [key.removesuffix(f".{_FACES}") for key in values if key.endswith(f".{_FACES}")]
+    for name in names:
+        if position_key(name) in values:
+            set_triangles(parameters, name, values[position_key(name)], values[face_key(name)])
 
 
 def set_triangles(parameters: mi.SceneParameters, name: str, positions: np.ndarray, faces: np.ndarray) -> None:

@@ -12,6 +12,7 @@ import mitsuba as mi
 import numpy as np
 
 from ..errors import InputError
+from ..geometry.mesh import set_meshes
 from ..integrators import own_integrators
 from ..scene import assign_parameter, load_scene, parse_scene, scene_parameters
 from ..scene_parameters import numbers
@@ -51,6 +52,7 @@ def export_scene(
         PosixPath('out/scene.xml')
     """
     parameters = scene_parameters(scene)
+    set_meshes(parameters, values)
     for key, value in values.items():
         assign_parameter(parameters, key, value)
     parameters.update()

@@ -12,22 +12,18 @@ import pydantic
 
 from .. import resources
 from ..errors import InputError, suggestion
+from .meshes.entry import MeshEntry, RegularizationEntry, RemeshEntry
+from .section import Number, Positive, Section
 
 Initial = float | list[float] | str
 #: What a pose consists of, in the order in which it is reported
 POSE_PARTS = ("rotation", "translation", "scale")
 
-_Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
-_Number = Annotated[float, pydantic.Field(allow_inf_nan=False)]
-_Triple = tuple[_Number, _Number, _Number]
+_Triple = tuple[Number, Number, Number]
 _Limit = float | tuple[float, float, float]
 
 
-class _Section(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=False)
-
-
-class View(_Section):
+class View(Section):
     """An image to match, and the sensor that took it."""
 
     sensor: int | str = 0
@@ -36,47 +32,47 @@ class View(_Section):
     mask: str | None = None
 
 
-class ParameterEntry(_Section):
+class ParameterEntry(Section):
     """Parameters to recover: one key, or all keys that a glob matches."""
 
     kind: Literal["value"] = "value"
     key: str
     initial: Initial = "current"
     bounds: tuple[float, float] | None = None
-    learning_rate: _Positive = 0.02
+    learning_rate: Positive = 0.02
     reparameterization: str = "identity"
     true: Initial | None = None
 
 
-class RotationEntry(_Section):
+class RotationEntry(Section):
     """Rotation vector: its direction is the axis, its length the angle in degrees."""
 
     initial: _Triple = (0, 0, 0)
     bounds: tuple[_Limit, _Limit] | None = None
-    learning_rate: _Positive = 1.0
+    learning_rate: Positive = 1.0
     representation: Literal["rotation_vector", "6d"] = "rotation_vector"
     true: _Triple | None = None
 
 
-class TranslationEntry(_Section):
+class TranslationEntry(Section):
     """Translation in scene units."""
 
     initial: _Triple = (0, 0, 0)
     bounds: tuple[_Limit, _Limit] | None = None
-    learning_rate: _Positive = 0.02
+    learning_rate: Positive = 0.02
     true: _Triple | None = None
 
 
-class ScaleEntry(_Section):
+class ScaleEntry(Section):
     """Uniform scale; its logarithm is optimized."""
 
-    initial: _Positive = 1
+    initial: Positive = 1
     bounds: tuple[float, float] | None = None
-    learning_rate: _Positive = 0.02
-    true: _Positive | None = None
+    learning_rate: Positive = 0.02
+    true: Positive | None = None
 
 
-class PoseEntry(_Section):
+class PoseEntry(Section):
     """A motion to recover, on top of where the scene file puts a shape, a sensor or an emitter."""
 
     kind: Literal["pose"] = "pose"
@@ -89,16 +85,18 @@ class PoseEntry(_Section):
 
 def _kind_of(entry: object) -> str:
     """Which kind of parameter an entry describes; poses are recognized by their parts, too."""
-    if isinstance(entry, _Section):
+    if isinstance(entry, Section):
         return entry.kind
     if not isinstance(entry, Mapping):
         return "value"
     return str(entry.get("kind", "pose" if {*POSE_PARTS, "pivot"} & set(entry) else "value"))
 
 
-_PARAMETER_KINDS = {"value": ParameterEntry, "pose": PoseEntry}
+_PARAMETER_KINDS = {"value": ParameterEntry, "pose": PoseEntry, "mesh": MeshEntry}
 _AnyParameter = Annotated[
-    Annotated[ParameterEntry, pydantic.Tag("value")] | Annotated[PoseEntry, pydantic.Tag("pose")],
+    Annotated[ParameterEntry, pydantic.Tag("value")]
+    | Annotated[PoseEntry, pydantic.Tag("pose")]
+    | Annotated[MeshEntry, pydantic.Tag("mesh")],
     pydantic.Discriminator(_kind_of),
 ]
 
@@ -117,14 +115,15 @@ class OptimizerEntry(pydantic.BaseModel):
     type: str = "adam"
 
 
-class Output(_Section):
+class Output(Section):
     """What a run leaves, and how often."""
 
     image_every: int = pydantic.Field(default=25, ge=0)
+    health_every: int = pydantic.Field(default=25, ge=0)
     checkpoint_seconds: float = pydantic.Field(default=5.0, gt=0)
 
 
-class Job(_Section):
+class Job(Section):
     """A whole job file, checked."""
 
     description: str = ""
@@ -269,6 +268,7 @@ def _allowed(location: list, kind: str) -> list[str]:
     """
     sections = {"views": View, "parameters": _PARAMETER_KINDS[kind], "output": Output}
     sections |= {"rotation": RotationEntry, "translation": TranslationEntry, "scale": ScaleEntry}
+    sections |= {"regularization": RegularizationEntry, "remesh": RemeshEntry}
     inner = [sections[part] for part in location if part in sections]
     return list((inner[-1] if inner else Job).model_fields)
 
@@ -304,8 +304,8 @@ def _with_absolute_paths(job: Job, folder: Path) -> Job:
     views = [
         v.model_copy(update={"target": absolute(v.target), "mask": v.mask and absolute(v.mask)}) for v in job.views
     ]
+    files = {"value": ("initial", "true"), "mesh": ("true",), "pose": ()}
     parameters = [
-        p.model_copy(update={"initial": values(p.initial), "true": values(p.true)}) if p.kind == "value" else p
-        for p in job.parameters
+        p.model_copy(update={name: values(getattr(p, name)) for name in files[p.kind]}) for p in job.parameters
     ]
     return job.model_copy(update={"scene": scene, "views": views, "parameters": parameters})

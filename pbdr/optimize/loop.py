@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import InputError, NonFiniteError
 from ..seeds import derive_seed
 from . import optimizers
-from .parameters import summarize
+from .meshes.run import remesh_due
 from .problem import Problem, View
 from .record import Record, json_text, write_text
 
@@ -46,6 +46,7 @@ class Result:
     parameters: dict[str, dict]  #: key → initial, final, and true with error where the job states the truth
     values: dict[str, np.ndarray]  #: key → final numbers in the parameter's shape
     folder: Path | None  #: run folder, if there is one
+    meshes: dict[str, dict]  #: id → vertices, triangles, and how many triangles are flipped, degenerate, …
 
     def to_dict(self) -> dict:
         """As JSON data."""
@@ -55,6 +56,7 @@ class Result:
             "steps": self.steps,
             "seconds": self.seconds,
             "parameters": self.parameters,
+            **({"meshes": self.meshes} if self.meshes else {}),
         }
 
 
@@ -111,7 +113,9 @@ class _Run:
     """The state of one optimization."""
 
     def __init__(self, problem: Problem, progress: Progress | None):
-        self.problem, self.progress = problem, progress
+        # An earlier run may have left other triangles in the scene
+        self.problem = problem.with_meshes(problem.meshes) if problem.meshes else problem
+        self.progress = progress
         self.record: Record | None = None
         self.optimizer = optimizers.make(problem.job.optimizer, problem.variables)
         self.step = 0
@@ -133,6 +137,7 @@ class _Run:
         base = self.seconds - (time.perf_counter() - start) if resume else 0.0
         try:
             while self.step < self.problem.job.steps:
+                self.problem = remesh_due(self.problem, self.optimizer, self.step)
                 done = self._take_step()
                 if self.progress:
                     self.progress(done)
@@ -176,7 +181,7 @@ class _Run:
         else:
             self.failures = 0
             optimizers.set_learning_rates(self.optimizer, problem.variables, self._decay())
-            self.optimizer.step()
+            optimizers.step(self.optimizer, problem.variables)
             for variable in problem.variables:
                 self.optimizer[variable.key] = variable.project(self.optimizer[variable.key])
         return Step(self.step, problem.job.steps, loss, time.perf_counter() - began, flaw)
@@ -203,9 +208,20 @@ class _Run:
             dr.backward(loss)
             sums = [dr.sum(dr.ravel(dr.grad(self.optimizer[v.key]))) for v in problem.variables]
             checks += [dr.detach(loss).array, *sums]
+        checks += self._regularize()
         # One look at numbers for the whole step
-        table = np.array(dr.concat([mi.Float(x) for x in checks])).reshape(len(problem.views), -1)
-        return float(table[:, 0].sum()), self._flaw(table)
+        table = np.array(dr.concat([mi.Float(x) for x in checks])).reshape(-1, 1 + len(problem.variables))
+        return float(table[: len(problem.views), 0].sum()), self._flaw(table)
+
+    def _regularize(self) -> list[mi.Float]:
+        """Add the gradients of priors; a row for the finite check where there are any."""
+        penalties = [mesh.penalty(self.optimizer[mesh.variable.key]) for mesh in self.problem.meshes]
+        penalties = [penalty for penalty in penalties if penalty is not None]
+        if not penalties:
+            return []
+        penalty = sum(penalties)
+        dr.backward(penalty)
+        return [dr.detach(penalty), *(dr.sum(dr.ravel(dr.grad(self.optimizer[v.key]))) for v in self.problem.variables)]
 
     def _decay(self) -> float:
         """Factor of all learning rates: 1, then in the last third exponentially to the job's last one.
@@ -218,12 +234,13 @@ class _Run:
 
     def _flaw(self, table: np.ndarray) -> str:
         """The first view and parameter whose numbers are not finite."""
-        for row, view in zip(table, self.problem.views, strict=True):
+        sources = [f"view '{view.name}'" for view in self.problem.views] + ["the regularization"]
+        for row, source in zip(table, sources, strict=False):
             if not np.isfinite(row[0]):
-                return f"the loss of view '{view.name}' is {row[0]}"
+                return f"the loss of {source} is {row[0]}"
             for value, variable in zip(row[1:], self.problem.variables, strict=True):
                 if not np.isfinite(value):
-                    return f"the gradient of parameter '{variable.key}' in view '{view.name}' is not finite"
+                    return f"the gradient of parameter '{variable.key}' in {source} is not finite"
         return ""
 
     def _write_scene(self) -> None:
@@ -268,8 +285,10 @@ class _Run:
     def _note(self, step: Step) -> None:
         job = self.problem.job
         if self.record:
-            values = {v.key: summarize(v.values(self.optimizer[v.key])) for v in self.problem.variables}
+            values = {v.key: v.summary(v.values(self.optimizer[v.key])) for v in self.problem.variables}
             line = {"step": step.index, "loss": step.loss, "seconds": step.seconds, "parameters": values}
+            if self.problem.meshes and job.output.health_every and step.index % job.output.health_every == 0:
+                line["meshes"] = self._health()
             self.record.append(line | ({"problem": step.problem} if step.problem else {}))
             if job.output.image_every and step.index % job.output.image_every == 0:
                 with dr.suspend_grad():
@@ -295,6 +314,8 @@ class _Run:
         }
         values = self.problem.scene_values(self.optimizer)
         arrays = {f"value/{key}": array for key, array in values.items()}
+        for mesh in self.problem.meshes:
+            arrays |= mesh.arrays()
         self.record.save(meta, arrays | optimizers.state_arrays(self.optimizer))
 
     def _restore(self) -> bool:
@@ -305,23 +326,36 @@ class _Run:
         self.step, self.seconds = meta["step"], meta["seconds"]
         # null: it was not finite
         self.loss_initial = float("nan") if meta["loss_initial"] is None else meta["loss_initial"]
+        if self.problem.meshes:
+            self.problem = self.problem.with_meshes([mesh.restored(arrays) for mesh in self.problem.meshes])
         optimizers.restore(self.optimizer, arrays)
         return True
+
+    def _health(self) -> dict[str, dict]:
+        """What is wrong with the triangles of each mesh."""
+        healths = {mesh.name: mesh.health(self.optimizer[mesh.variable.key]) for mesh in self.problem.meshes}
+        for name, health in healths.items():
+            mi.Log(mi.LogLevel.Info, f"step {self.step}: mesh '{name}': {health}")
+        return {name: dataclasses.asdict(health) for name, health in healths.items()}
 
     def _result(self, loss_final: float) -> Result:
         parameters, values = {}, {}
         for variable in self.problem.variables:
             final = variable.values(self.optimizer[variable.key])
             values[variable.key] = final
-            entry = {"initial": summarize(variable.initial), "final": summarize(final)}
+            entry = {"initial": variable.summary(variable.initial), "final": variable.summary(final)}
             if variable.truth is not None:
-                entry["true"] = summarize(variable.truth)
+                entry["true"] = variable.summary(variable.truth)
                 entry["error"] = variable.error(final, variable.truth)
             if variable.unit:
                 entry["unit"] = variable.unit
             parameters[variable.key] = entry
+        for mesh in self.problem.meshes:
+            values |= mesh.scene_values(self.optimizer[mesh.variable.key])
         folder = self.record.folder if self.record else None
-        return Result(self.loss_initial, loss_final, self.step, self.seconds, parameters, values, folder)
+        return Result(
+            self.loss_initial, loss_final, self.step, self.seconds, parameters, values, folder, self._health()
+        )
 
     def _finish(self, result: Result) -> None:
         """Write what a reader of the run looks for."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import drjit as dr
 import drjit.opt
+import mitsuba as mi
 import numpy as np
 
 from ..errors import InputError, suggestion
@@ -42,6 +43,55 @@ def make(entry: OptimizerEntry, variables: Sequence[Variable]) -> drjit.opt.Opti
 def set_learning_rates(optimizer: drjit.opt.Optimizer, variables: Sequence[Variable], factor: float) -> None:
     """Give every variable its own learning rate, times a common factor."""
     optimizer.set_learning_rate({v.key: v.learning_rate * factor for v in variables})
+
+
+def step(optimizer: drjit.opt.Optimizer, variables: Sequence[Variable]) -> None:
+    """Take a step; uniform variables with the uniform variant of Adam, if it is Adam.
+
+    It divides by the largest second moment instead of each number's own, so that a smooth gradient stays smooth
+    [Nicolet et al. 2021, "Large steps in inverse rendering of geometry", Section 4].
+    """
+    uniform = [v.key for v in variables if v.is_uniform]
+    if not uniform or not isinstance(optimizer, drjit.opt.Adam):
+        optimizer.step()
+        return
+    chosen, state = optimizer.uniform, optimizer.state
+    groups = [(True, uniform), (chosen, [key for key in state if key not in uniform])]
+    try:
+        for is_uniform, keys in groups:
+            optimizer.uniform, optimizer.state = is_uniform, {key: state[key] for key in keys}
+            optimizer.step()
+            state.update(optimizer.state)
+    finally:
+        optimizer.uniform, optimizer.state = chosen, state
+
+
+def transfer(
+    optimizer: drjit.opt.Optimizer,
+    key: str,
+    latent: mi.Float,
+    move: Callable[[np.ndarray], np.ndarray],
+    factor: float,
+) -> None:
+    """Replace a variable by one of another size and carry its moments over.
+
+    Args:
+        latent: The new variable. [size]
+        move: From an array like the old variable to one like the new.
+        factor: By which derivatives by the new numbers are larger.
+    """
+    _, promoted, rate, extra = optimizer.state[key]
+    is_square = isinstance(optimizer, drjit.opt.RMSProp)
+    moved = {}
+    for position, leaf in _leaves(extra):
+        if isinstance(leaf, int) or dr.width(leaf) == 1:
+            continue
+        # Adam: count, first moment, second moment, largest second moment
+        power = 2 if is_square or (isinstance(optimizer, drjit.opt.Adam) and position != "0.1") else 1
+        moved[position] = type(leaf)((move(np.array(leaf)) * factor**power).astype(np.float32))
+    optimizer[key] = latent
+    value = optimizer.state[key][0]
+    optimizer.state[key] = (value, promoted, rate, _rebuild(extra, moved))
 
 
 def state_arrays(optimizer: drjit.opt.Optimizer) -> dict[str, np.ndarray]:

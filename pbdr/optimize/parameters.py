@@ -27,6 +27,15 @@ def root_mean_square(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(first - second))))
 
 
+def summarize(values: np.ndarray) -> float | list | dict:
+    """Numbers for a text file: small parameters whole, large ones as mean and range."""
+    if values.size == 1:
+        return float(values.ravel()[0])
+    if values.size <= LARGE:
+        return values.astype(float).tolist()
+    return {"mean": float(values.mean()), "min": float(values.min()), "max": float(values.max())}
+
+
 @dataclasses.dataclass(frozen=True)
 class Variable:
     """One scene parameter, or one part of a pose, that is optimized."""
@@ -40,6 +49,8 @@ class Variable:
     truth: np.ndarray | None  #: where the job states it
     unit: str = ""
     error: Callable[[np.ndarray, np.ndarray], float] = root_mean_square  #: of a value against the truth, in ``unit``
+    summary: Callable[[np.ndarray], float | list | dict] = summarize  #: of a value, for histories and results
+    is_uniform: bool = False  #: whether all its numbers move by the same share of their gradients
 
     def latent(self, values: np.ndarray) -> mi.Float:
         """The optimizer's variable for given parameter values. [size]"""
@@ -77,15 +88,6 @@ class Variable:
             return latent
         low, high = (mi.Float(self.reparameterization.inverse(np.float64(b), *self.bounds)) for b in self.bounds)
         return dr.clip(latent, low, high)
-
-
-def summarize(values: np.ndarray) -> float | list | dict:
-    """Numbers for a text file: small parameters whole, large ones as mean and range."""
-    if values.size == 1:
-        return float(values.ravel()[0])
-    if values.size <= LARGE:
-        return values.astype(float).tolist()
-    return {"mean": float(values.mean()), "min": float(values.min()), "max": float(values.max())}
 
 
 def make_variable(

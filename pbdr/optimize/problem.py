@@ -19,6 +19,7 @@ from . import optimizers
 from .job import Job, check_job, load_job
 from .job import View as ViewEntry
 from .losses import Loss, find_loss
+from .meshes.unknown import MeshUnknown, make_meshes
 from .parameters import Variable, make_variable
 from .poses import Pose, make_poses
 
@@ -48,10 +49,11 @@ class Problem:
     scene: mi.Scene
     integrator: mi.Integrator
     parameters: mi.SceneParameters
-    variables: Sequence[Variable]  #: all of them, those of poses included
+    variables: Sequence[Variable]  #: all of them, those of poses and meshes included
     poses: Sequence[Pose]
     views: Sequence[View]
     loss: Loss
+    meshes: Sequence[MeshUnknown] = ()
 
     @classmethod
     def from_job(cls, source: str | Path | Job, overrides: Mapping[str, str] | None = None) -> Problem:
@@ -112,11 +114,15 @@ class Problem:
         places: dict[str, str] = {}
         variables: list[Variable] = []
         poses: list[Pose] = []
+        meshes: list[MeshUnknown] = []
         for position, entry in enumerate(job.parameters):
             where = f"parameters.{position}"
             if entry.kind == "pose":
                 made = make_poses(parameters, entry, where)
                 keys = [key for pose in made for key in pose.keys]
+            elif entry.kind == "mesh":
+                made = make_meshes(scene, entry, where)
+                keys = [mesh.variable.key for mesh in made]
             else:
                 keys = _find_keys(infos.values(), entry.key, where)
             for key in keys:
@@ -128,6 +134,9 @@ class Problem:
             if entry.kind == "pose":
                 poses += made
                 variables += [variable for pose in made for variable in pose.parts.values()]
+            elif entry.kind == "mesh":
+                meshes += made
+                variables += [mesh.variable for mesh in made]
             else:
                 variables += [make_variable(scene, parameters, key, entry, where) for key in keys]
         parameters.update()
@@ -136,7 +145,7 @@ class Problem:
             _make_view(scene, entry, position, None if targets is None else targets[position])
             for position, entry in enumerate(job.views)
         ]
-        return cls(job, scene, integrator, parameters, variables, poses, views, loss)
+        return cls(job, scene, integrator, parameters, variables, poses, views, loss, meshes)
 
     def write_scene(self, latents: Mapping[str, mi.Float]) -> None:
         """Put the optimizer's variables into the scene, attached."""
@@ -156,7 +165,22 @@ class Problem:
         posed = [key for pose in self.poses for key in pose.keys]
         parts = {variable.key for pose in self.poses for variable in pose.parts.values()}
         values = {v.key: v.values(latents[v.key]) for v in self.variables if v.key not in parts}
+        for mesh in self.meshes:
+            values |= mesh.scene_values(latents[mesh.variable.key])
         return values | {key: numbers(self.parameters[key]) for key in posed}
+
+    def with_meshes(self, meshes: Sequence[MeshUnknown]) -> Problem:
+        """The problem with other triangles, which the scene gets at once."""
+        variables = {mesh.variable.key: mesh.variable for mesh in meshes}
+        for mesh in meshes:
+            mesh.install(self.parameters)
+        return dataclasses.replace(
+            self,
+            meshes=meshes,
+            variables=[variables.get(variable.key, variable) for variable in self.variables],
+            # What an integrator remembers of edges belongs to the triangles before
+            integrator=make_integrator(self.job.integrator.model_dump()),
+        )
 
 
 def _find_keys(infos: Iterable[ParameterInfo], pattern: str, where: str) -> list[str]:
