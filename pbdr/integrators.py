@@ -31,8 +31,13 @@ _SHARED_PROPERTIES: dict[str, type] = {
     "rr_depth": int,
     "samples_per_pass": int,
     "shading_samples": int,
+    "warp_antithetic": bool,
     "warp_depth": int,
+    "warp_exponent": float,
     "warp_field": str,
+    "warp_jackknife": bool,
+    "warp_kappa": float,
+    "warp_rays": int,
     "warp_reach": float,
 }
 _WORDS = {bool: "true or false", float: "a number", int: "an integer", str: "a word"}

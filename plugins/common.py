@@ -33,13 +33,21 @@ def push_tangents(scene: mi.Scene) -> None:
         dr.traverse(dr.ADMode.Forward, flags=KEEP_TANGENTS)
 
 
-def ignore_auxiliary_rays(props: mi.Properties) -> None:
-    """Read the properties by which Mitsuba's reparameterized integrators chose auxiliary rays, and check them."""
-    for name in ("reparam_rays", "reparam_kappa", "reparam_exp"):
-        if props.get(name, 1) <= 0:
-            raise InputError(f"'{name}' must be greater than 0, got {props[name]}")
-    for name in ("reparam_antithetic", "reparam_unroll"):
-        props.get(name, False)
+def translate_auxiliary_rays(props: mi.Properties) -> None:
+    """Rename the properties by which Mitsuba's reparameterized integrators chose auxiliary rays, and check them.
+
+    They keep their former defaults. Only ``warp_field="ratio"`` has such rays; other fields need none.
+    """
+    former = {"rays": 16, "kappa": 1e5, "exp": 3.0, "antithetic": False}
+    values = {name: props.get(f"reparam_{name}", default) for name, default in former.items()}
+    for name in ("rays", "kappa", "exp"):
+        if values[name] <= 0:
+            raise InputError(f"'reparam_{name}' must be greater than 0, got {values[name]}")
+    props.get("reparam_unroll", False)
+    if props.get("warp_field", "blend") == "ratio":
+        for name, value in values.items():
+            key = "warp_exponent" if name == "exp" else f"warp_{name}"
+            props[key] = props.get(key, value)
 
 
 class DifferentialIntegrator(RBIntegrator):

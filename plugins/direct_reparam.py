@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mitsuba as mi
-from pbdr.plugins.common import DifferentialIntegrator, ignore_auxiliary_rays
+from pbdr.plugins.common import DifferentialIntegrator, translate_auxiliary_rays
 
 from pbdr import boundary
 from pbdr.errors import InputError
@@ -15,13 +15,15 @@ class DirectReparamIntegrator(DifferentialIntegrator):
     Properties:
         reparam_max_depth: Number of path segments that are warped, counted from the camera; 2 (default) takes direct
             visibility and shadows, 1 direct visibility only.
-        reparam_rays, reparam_kappa, reparam_exp, reparam_antithetic, reparam_unroll: Accepted and without effect: the
-            field of velocities is a sum over edges here and needs no auxiliary rays.
+        warp_field: ``blend`` (default), ``caps`` or ``ratio``; only the last has auxiliary rays, and a bias.
+        reparam_rays, reparam_kappa, reparam_exp, reparam_antithetic: Auxiliary rays of ``warp_field="ratio"``;
+            defaults 16, 1e5, 3 and false as in Mitsuba. Other fields need none and ignore them.
+        reparam_unroll: Accepted and without effect.
         rr_depth, hide_emitters, memory_budget: As with ``pbdr``.
     """
 
     def __init__(self, props: mi.Properties):
-        ignore_auxiliary_rays(props)
+        translate_auxiliary_rays(props)
         props["warp_depth"] = props.get("reparam_max_depth", 2)
         if (depth := props.get("max_depth", 2)) != 2:
             raise InputError(f"'max_depth' of 'direct_reparam' is 2, got {depth}; use 'prb_reparam' for longer paths")

@@ -24,7 +24,9 @@ class PbdrIntegrator(DifferentialIntegrator):
         boundary_spp: With ``silhouettes``: boundary samples per pixel, divided among kinds of boundaries by measured
             noise; 0 (default) takes half as many as interior samples.
         warp_depth: With ``warped_area``: path segments that are warped, counted from the camera; −1 (default) all.
-        warp_field: With ``warped_area``: velocity field; ``blend`` (default) interpolates between silhouettes.
+        warp_field: With ``warped_area``: velocity field; ``blend`` (default) and ``caps`` interpolate between
+            silhouettes, ``ratio`` weighs auxiliary rays and is biased. Further properties as in
+            ``pbdr.boundary.warped_area``.
         warp_reach: With ``warped_area``: distance from a silhouette up to which rays follow it, about radians.
             Default 0.2.
         max_depth: Longest path in segments; 1 is directly visible light, −1 no limit. Default 6.

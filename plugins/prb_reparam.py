@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mitsuba as mi
-from pbdr.plugins.common import DifferentialIntegrator, ignore_auxiliary_rays
+from pbdr.plugins.common import DifferentialIntegrator, translate_auxiliary_rays
 
 from pbdr import boundary
 
@@ -11,19 +11,22 @@ from pbdr import boundary
 class PrbReparamIntegrator(DifferentialIntegrator):
     """Path replay with warped-area reparameterization, under the names that Mitsuba used up to version 3.4.
 
-    Old scenes and scripts load unchanged. Each segment follows the motion of those before it, which the original left
-    out.
+    Old scenes and scripts load unchanged and get gradients without the former's bias: ``warp_field="ratio"`` brings
+    back its way of finding velocities, to compare with. Each segment follows the motion of those before it in any case,
+    which the original left out.
 
     Properties:
         reparam_max_depth: Number of path segments that are warped, counted from the camera; 2 (default) takes direct
             visibility and shadows, −1 everything.
-        reparam_rays, reparam_kappa, reparam_exp, reparam_antithetic, reparam_unroll: Accepted and without effect: the
-            field of velocities is a sum over edges here and needs no auxiliary rays.
+        warp_field: ``blend`` (default), ``caps`` or ``ratio``; only the last has auxiliary rays, and a bias.
+        reparam_rays, reparam_kappa, reparam_exp, reparam_antithetic: Auxiliary rays of ``warp_field="ratio"``;
+            defaults 16, 1e5, 3 and false as in Mitsuba. Other fields need none and ignore them.
+        reparam_unroll: Accepted and without effect.
         max_depth, rr_depth, hide_emitters, memory_budget: As with ``pbdr``.
     """
 
     def __init__(self, props: mi.Properties):
-        ignore_auxiliary_rays(props)
+        translate_auxiliary_rays(props)
         props["warp_depth"] = props.get("reparam_max_depth", 2)
         super().__init__(props, taped=False, boundary=boundary.find("warped_area")(props))
 

@@ -25,9 +25,15 @@ class WarpedArea(BoundaryTerm):
 
     Properties:
         warp_field: ``blend`` (default) interpolates between the edges near a ray; ``caps`` averages the motion of the
-            closest edges over a random cap (no spheres and cylinders).
-        warp_reach: Distance from a silhouette up to which rays follow it, a chord on the unit sphere
-            (about radians); default 0.2. Changes noise and time, not the mean.
+            closest edges over a random cap (no spheres and cylinders); ``ratio`` weighs what auxiliary rays find and
+            is *biased* (docs/warped_area.md).
+        warp_reach: With ``blend`` and ``caps``: distance from a silhouette up to which rays follow it, a chord on the
+            unit sphere (about radians); default 0.2. Changes noise and time, not the mean.
+        warp_rays: With ``ratio``: auxiliary rays for each ray; default 16. More of them have less bias.
+        warp_kappa: With ``ratio``: concentration of auxiliary rays, which deviate by about 1/√κ; default 1e4.
+        warp_exponent: With ``ratio``: exponent of the weights; default 2.
+        warp_antithetic: With ``ratio``: whether auxiliary rays come in pairs on opposite sides; default true.
+        warp_jackknife: With ``ratio``: whether the leading part of the bias is extrapolated away; default false.
         warp_depth: Number of path segments that are warped, counted from the camera; −1 (default) warps all. Fewer
             leave out the motion of later shadows and reflections, which biases the gradient.
     """

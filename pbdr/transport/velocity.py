@@ -32,6 +32,7 @@ class Velocity:
     divergence: mi.Float  #: its divergence on the sphere [N]
     by_origin: mi.Matrix3f  #: [N]
     divergence_by_origin: mi.Vector3f  #: [N]
+    kept: tuple = ()  #: what the field wants to find again in :meth:`VelocityField.deposit`
 
 
 def bend_ray(

@@ -74,3 +74,29 @@ def test_mean_with_caps_equals_central_differences(name):
     caps = integrator(warp_field="caps")
     samples = [forward_gradient(scene, direction, caps, spp=64, seed=seed) for seed in range(10)]
     assert_unbiased(np.stack(samples), reference)
+
+
+def ratio(**properties) -> mi.Integrator:
+    return integrator(max_depth=2, warp_field="ratio", **properties)
+
+
+@pytest.mark.parametrize(
+    "name", ["occluder, area light", *(pytest.param(n, marks=pytest.mark.slow) for n in ("sphere", "disk", "camera"))]
+)
+def test_ratio_is_a_transpose_too(name):
+    build, direction = CASES[name]
+    scene = build()
+    image = forward_gradient(scene, direction, ratio(), spp=8, seed=3)
+    adjoint = smooth_adjoint(image.shape)
+    backward = reverse_gradient(scene, direction, ratio(), adjoint, spp=8, seed=3)
+    assert backward == pytest.approx(np.vdot(adjoint, image), abs=1e-3 * np.abs(adjoint * image).sum())
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="warp_field='ratio' divides one random sum by another")
+def test_ratio_is_biased():
+    build, direction = CASES["disk"]
+    scene = build()
+    reference = central_differences(scene, direction, integrator=integrator("none", max_depth=2), spp=512, repeats=12)
+    samples = [forward_gradient(scene, direction, ratio(), spp=64, seed=seed) for seed in range(10)]
+    assert_unbiased(np.stack(samples), reference)

@@ -9,7 +9,7 @@ import pytest
 
 from pbdr.boundary import fields
 
-FIELDS = ("blend", "caps")
+FIELDS = ("blend", "caps", "ratio")
 LANES = 1 << 16
 
 
@@ -17,19 +17,39 @@ def scene() -> mi.Scene:
     return mi.load_dict({"type": "scene", "box": {"type": "cube"}}, optimize=False)
 
 
-def prepared(name: str) -> fields.VelocityField:
-    """A field in which every edge end moves differently."""
-    field = fields.find(name)(mi.Properties())
+def prepared(name: str, **properties) -> fields.VelocityField:
+    """A field in which every point moves differently, as a continuous function of space would have it."""
+    props = mi.Properties()
+    if name == "ratio":
+        # Auxiliary rays that reach as far as the other fields
+        properties = {"warp_kappa": 300.0, **properties}
+    for key, value in properties.items():
+        props[key] = value
+    field = fields.find(name)(props)
     field.prepare(scene())
-    rng = np.random.default_rng(5)
-    edges = field._edges
-    # An edge's ends move as a continuous function of space would have it
-    linear = rng.normal(size=(3, 3))
-    rows = np.array(edges._rows).reshape(-1, 12)
-    edges.start_grad, edges.end_grad = (
-        mi.Float((points @ linear.T).astype(np.float32).ravel()) for points in (rows[:, 0:3], rows[:, 4:7])
-    )
+    linear = np.random.default_rng(5).normal(size=(3, 3))
+    move(field, lambda points: points @ linear.T)
     return field
+
+
+def move(field, velocity) -> None:
+    """Let edge ends, or the corners of faces, move by a function of their positions."""
+    if field.name == "ratio":
+        surfaces = field._surfaces
+        corners = np.stack([np.array(c).T for c in surfaces._corners()], axis=1)
+        surfaces.corner_grad = mi.Float(velocity(corners.reshape(-1, 3)).astype(np.float32).ravel())
+        return
+    rows = np.array(field._edges._rows).reshape(-1, 12)
+    field._edges.start_grad, field._edges.end_grad = (
+        mi.Float(velocity(points).astype(np.float32).ravel()) for points in (rows[:, 0:3], rows[:, 4:7])
+    )
+
+
+def gradients(field) -> np.ndarray:
+    """Tangents or adjoints of everything that moves."""
+    if field.name == "ratio":
+        return np.array(field._surfaces.corner_grad)
+    return np.concatenate([np.array(field._edges.start_grad), np.array(field._edges.end_grad)])
 
 
 def at(field, origin, direction, *, seed: int = 0):
@@ -54,9 +74,14 @@ def near_silhouette() -> tuple[np.ndarray, np.ndarray]:
     return origin, direction / np.linalg.norm(direction)
 
 
-@pytest.mark.parametrize("name", FIELDS)
-def test_divergence_is_that_of_the_mean(name):
-    field = prepared(name)
+BIASED = pytest.mark.xfail(strict=True, raises=AssertionError, reason="a ratio of two sums is biased")
+
+
+@pytest.mark.parametrize(
+    ("name", "rays"), [("blend", None), ("caps", None), ("ratio", 128), pytest.param("ratio", 4, marks=BIASED)]
+)
+def test_divergence_is_that_of_the_mean(name, rays):
+    field = prepared(name, **({"warp_rays": rays} if rays else {}))
     origin, q = near_silhouette()
     center = at(field, origin, q)
     assert mean(center.rest)[0] < 0.98
@@ -66,32 +91,34 @@ def test_divergence_is_that_of_the_mean(name):
     for d in (along, np.cross(q, along)):
         ends = [at(field, origin, np.cos(h) * q + sign * np.sin(h) * d) for sign in (1, -1)]
         expected += d @ (mean(ends[0].velocity) - mean(ends[1].velocity)) / (2 * np.sin(h))
-        expected_rest -= d * (np.log(mean(ends[0].rest)) - np.log(mean(ends[1].rest))) / (2 * np.sin(h))
+        expected_rest -= d * (mean(ends[0].rest) - mean(ends[1].rest)) / (2 * np.sin(h))
     # The divergence of a vector field's tangential part: minus twice its part along q
     expected -= 2 * q @ mean(center.velocity)
     error = 4 * np.std(np.array(center.divergence)) / LANES**0.5 + 0.02 * abs(expected)
     assert mean(center.divergence)[0] == pytest.approx(expected, abs=error)
-    np.testing.assert_allclose(mean(center.slope), expected_rest, rtol=0.02, atol=0.02 * np.abs(expected_rest).max())
+    slope = mean(center.slope * center.rest)
+    np.testing.assert_allclose(slope, expected_rest, rtol=0.02, atol=0.02 * np.abs(expected_rest).max())
 
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_origin_and_scene_move_together(name):
     """A translation of everything leaves all directions as they are."""
     field = prepared(name)
-    move = np.array([0.3, -0.5, 0.7], np.float32)
-    size = field._edges.size
-    field._edges.start_grad, field._edges.end_grad = (mi.Float(np.tile(move, size)) for _ in range(2))
+    u = [0.3, -0.5, 0.7]
+    move(field, lambda points: np.tile(u, (len(points), 1)))
     v = at(field, *near_silhouette())
-    velocity = v.velocity + v.by_origin @ mi.Vector3f(move.tolist())
-    divergence = v.divergence + dr.dot(v.divergence_by_origin, mi.Vector3f(move.tolist()))
+    velocity = v.velocity + v.by_origin @ mi.Vector3f(u)
+    divergence = v.divergence + dr.dot(v.divergence_by_origin, mi.Vector3f(u))
     assert np.abs(np.array(v.velocity)).max() > 0.01
     np.testing.assert_allclose(np.array(velocity), 0, atol=1e-4)
     np.testing.assert_allclose(np.array(divergence), 0, atol=1e-3 * np.abs(np.array(v.divergence)).max())
 
 
-@pytest.mark.parametrize("name", FIELDS)
-def test_deposit_is_the_transpose(name):
-    field = prepared(name)
+@pytest.mark.parametrize(
+    ("name", "properties"), [*((name, {}) for name in FIELDS), ("ratio", {"warp_jackknife": True})]
+)
+def test_deposit_is_the_transpose(name, properties):
+    field = prepared(name, **properties)
     rng = np.random.default_rng(6)
     origin, q = near_silhouette()
     directions = q[:, None] + 0.1 * rng.normal(size=(3, 256))
@@ -99,14 +126,13 @@ def test_deposit_is_the_transpose(name):
     o = mi.Point3f(origin.tolist()) + dr.zeros(mi.Float, 256)
     stream = dr.arange(mi.UInt32, 256)
     adjoints = mi.Vector3f(rng.normal(size=(3, 256)).astype(np.float32)), mi.Float(rng.normal(size=256))
-    edges = field._edges
-    tangents = [np.array(edges.start_grad), np.array(edges.end_grad)]
+    tangents = gradients(field)
     with dr.suspend_grad():
         v = field.evaluate(o, directions, stream, mi.Bool(True), True)
         expected = dr.dot(v.velocity, adjoints[0]) + v.divergence * adjoints[1]
-        edges.clear()
+        field.clear(forward=False)
         field.deposit(v, o, adjoints, stream, mi.Bool(True))
-    found = sum(np.vdot(t, np.array(g)) for t, g in zip(tangents, (edges.start_grad, edges.end_grad), strict=True))
+    found = np.vdot(tangents, gradients(field))
     scale = float(np.abs(np.array(expected)).sum())
     assert scale > 1
     assert found == pytest.approx(float(np.array(expected).sum()), abs=1e-4 * scale)

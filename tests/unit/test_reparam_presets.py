@@ -66,8 +66,22 @@ def test_presets_are_warped_area(former):
         ("pbdr:boundary=warped_area,max_depth=-1", "'max_depth' must be finite"),
         ("pbdr:boundary=warped_area,warp_reach=3", "'warp_reach' must be greater than 0"),
         ("pbdr:boundary=warped_area,warp_depth=-2", "'warp_depth' must be at least 0"),
+        ("pbdr:boundary=warped_area,warp_field=ratio,warp_kappa=0", "'warp_kappa' must be greater than 0"),
+        ("pbdr:boundary=warped_area,warp_field=ratio,warp_rays=7", "multiple of 2 with warp_antithetic"),
+        ("pbdr:boundary=warped_area,warp_field=ratio,warp_jackknife=true,warp_rays=2", "multiple of 4 with"),
     ],
 )
 def test_wrong_properties_are_named(spec, words):
     with pytest.raises(Exception, match=words):
         make_integrator(spec)
+
+
+def test_auxiliary_rays_have_their_effect_on_the_ratio():
+    former = mi.load_dict({"type": "prb_reparam", "max_depth": 2, "warp_field": "ratio", **FORMER})
+    now = {"warp_rays": 16, "warp_kappa": 1e5, "warp_exponent": 3.0, "warp_antithetic": True}
+    expected = image(
+        mi.load_dict({"type": "pbdr", "boundary": "warped_area", "warp_field": "ratio", "max_depth": 2, **now})
+    )
+    np.testing.assert_allclose(image(former), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+    fewer = mi.load_dict({"type": "prb_reparam", "max_depth": 2, "warp_field": "ratio", **FORMER, "reparam_rays": 4})
+    assert np.abs(image(fewer) - expected).max() > 0.01 * np.abs(expected).max()

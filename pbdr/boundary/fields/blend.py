@@ -19,11 +19,11 @@ import drjit as dr
 import mitsuba as mi
 
 from ...errors import InputError
-from ...geometry.edges import EdgeTable, build_edges
-from ...transport.velocity import Velocity, VelocityField
+from ...transport.velocity import VelocityField
 from . import register
-from .edge_list import EdgeList
-from .round_list import RoundList
+from .edge_list import EdgeList, Topology, closest_on_segment
+from .round_list import OUTLINES, RoundList
+from .weighted_mean import WeightedMean
 
 #: Smallest squared chord that is told from 0
 TINY = 1e-11
@@ -44,6 +44,31 @@ class _Visit:
     weight_slope: mi.Vector3f  #: its gradient by the direction
     active: mi.Bool
 
+    def add_weight(self, mean: WeightedMean) -> None:
+        """Add the edge's weight to the sums of a mean."""
+        mean.Z += self.weight
+        mean.dZ += self.weight_slope
+        mean.C += self.weight * self.rcp_distance
+        mean.c += (self.weight_slope - self.t_slope * (self.weight * self.stretch)) * self.rcp_distance
+
+    def add_motion(self, mean: WeightedMean, Ẋ: mi.Vector3f, ė: mi.Vector3f) -> None:
+        """Add the edge's motion.
+
+        Args:
+            Ẋ: Velocity of the closest point. [N]
+            ė: Its slope along the edge. [N]
+        """
+        W = Ẋ * self.rcp_distance
+        dW = ė * self.rcp_distance - W * self.stretch
+        mean.S += W * self.weight
+        mean.T += dr.dot(self.weight_slope, W) + self.weight * dr.dot(self.t_slope, dW)
+
+    def adjoints(self, δS: mi.Vector3f, δT: mi.Float) -> tuple[mi.Vector3f, mi.Vector3f]:
+        """Adjoints of the arguments of :meth:`add_motion`, given those of the sums."""
+        δdW = self.t_slope * (self.weight * δT)
+        δX = (δS * self.weight + self.weight_slope * δT - δdW * self.stretch) * self.rcp_distance
+        return δX, δdW * self.rcp_distance
+
 
 @register("blend")
 class Blend(VelocityField):
@@ -57,15 +82,11 @@ class Blend(VelocityField):
         self.reach = reach**2
         self._edges: EdgeList | None = None
         self._rounds: RoundList | None = None
-        self._topology: tuple | None = None
-        self._table: EdgeTable | None = None
+        self._topology = Topology()
 
     def prepare(self, scene: mi.Scene) -> None:
-        topology = tuple((s.id(), s.class_name(), s.is_mesh() and s.face_count()) for s in scene.shapes())
-        if topology != self._topology:
-            self._topology, self._table = topology, build_edges(scene)
-        self._rounds = RoundList(scene)
-        self._edges = EdgeList(scene, self._table, 2 * math.asin(min(0.5 * self.reach**0.5, 1)))
+        self._rounds = RoundList(scene, OUTLINES)
+        self._edges = EdgeList(scene, self._topology.edges(scene), 2 * math.asin(min(0.5 * self.reach**0.5, 1)))
 
     def clear(self, *, forward: bool) -> None:
         for curves in (self._edges, self._rounds):
@@ -86,16 +107,8 @@ class Blend(VelocityField):
             b: Where it ends. [N]
         """
         e = b - a
-        α, β = dr.dot(q, a), dr.dot(q, e)
-        γ, δ, ε = dr.dot(a, a), dr.dot(a, e), dr.dot(e, e)
-        numerator, denominator = β * γ - α * δ, α * ε - β * δ
-        inside = (denominator > 0) & (numerator > 0) & (numerator < denominator)
-        # Outside, the better end: the direction's cosine decides
-        at_end = (α + β) * dr.rsqrt(γ + 2 * δ + ε) > α * dr.rsqrt(γ)
-        t = dr.select(inside, numerator / denominator, dr.select(at_end, mi.Float(1), mi.Float(0)))
+        t, t_slope = closest_on_segment(a, e, q)
         x = a + e * t
-        t_slope = (e * α - a * β) * ((γ * ε - dr.square(δ)) / dr.square(denominator))
-        t_slope = dr.select(inside, t_slope - q * dr.dot(q, t_slope), 0)
         return self._weigh(q, x, e, t, t_slope, active)
 
     def _weigh(self, q, x, e, t, t_slope, active) -> _Visit:
@@ -152,10 +165,7 @@ class Blend(VelocityField):
 
     @dr.syntax
     def evaluate(self, origin, direction, stream, active, forward):
-        E, q = self._edges, direction
-        Z, dZ = mi.Float(0), mi.Vector3f(0)
-        C, c = mi.Float(0), mi.Vector3f(0)
-        S, T = mi.Vector3f(0), mi.Float(0)
+        E, q, mean = self._edges, direction, WeightedMean.zero()
         todo = mi.Bool(active) & (E.size > 0)
         cursor = E.first(origin, q, todo)
         while dr.hint(todo, exclude=[E, self], label="field"):
@@ -163,49 +173,29 @@ class Blend(VelocityField):
             todo &= here
             a, b, counts = E.silhouette(index, origin, todo)
             v = self._visit(a, b, q, counts)
-            Z += v.weight
-            dZ += v.weight_slope
-            C += v.weight * v.rcp_distance
-            c += (v.weight_slope - v.t_slope * (v.weight * v.stretch)) * v.rcp_distance
+            v.add_weight(mean)
             if dr.hint(forward, mode="scalar"):
                 ȧ = dr.gather(mi.Vector3f, E.start_grad, index, v.active)
                 ḃ = dr.gather(mi.Vector3f, E.end_grad, index, v.active)
-                W = dr.lerp(ȧ, ḃ, v.t) * v.rcp_distance
-                S += W * v.weight
-                dW = (ḃ - ȧ) * v.rcp_distance - W * v.stretch
-                T += dr.dot(v.weight_slope, W) + v.weight * dr.dot(v.t_slope, dW)
+                v.add_motion(mean, dr.lerp(ȧ, ḃ, v.t), ḃ - ȧ)
             cursor = E.following(cursor, origin, q, todo)
 
         index = mi.UInt32(0)
         todo = mi.Bool(active) & (self._rounds.size > 0)
         while dr.hint(todo, exclude=[self], label="field, round shapes"):
             v, p, onward = self._visit_round(origin, q, index, todo)
-            Z += v.weight
-            dZ += v.weight_slope
-            C += v.weight * v.rcp_distance
-            c += (v.weight_slope - v.t_slope * (v.weight * v.stretch)) * v.rcp_distance
+            v.add_weight(mean)
             if dr.hint(forward, mode="scalar"):
                 Ṁ, ṫ = self._rounds.motion(index, v.active)
-                W = (Ṁ @ p + ṫ) * v.rcp_distance
-                S += dr.select(v.active, W * v.weight, 0)
-                dW = (Ṁ @ onward) * v.rcp_distance - W * v.stretch
-                T += dr.select(v.active, dr.dot(v.weight_slope, W) + v.weight * dr.dot(v.t_slope, dW), 0)
+                v.add_motion(mean, Ṁ @ p + ṫ, Ṁ @ onward)
             index += 1
             todo &= self._rounds.has(index)
-
-        norm = dr.rcp(1 + Z)
-        slope = dZ * norm
-        s, by_origin = S * norm, C * norm
-        divergence = T * norm - dr.dot(s, slope) - 2 * dr.dot(q, s)
-        divergence_by_origin = (slope + 2 * q) * by_origin - c * norm
-        return Velocity(q, norm, slope, s, divergence, mi.Matrix3f(1) * -by_origin, divergence_by_origin)
+        return dataclasses.replace(mean.velocity(q, 1), kept=(mean,))
 
     @dr.syntax
     def deposit(self, field, origin, adjoints, stream, active):
         E, q = self._edges, field.direction
-        δs, δdiv = adjoints
-        δS = (δs - (2 * q + field.slope) * δdiv) * field.rest
-        δT = δdiv * field.rest
+        δS, δT = field.kept[0].adjoints(q, 1, adjoints)
         todo = mi.Bool(active) & (field.rest < 1)
         cursor = E.first(origin, q, todo)
         while dr.hint(todo, exclude=[E, self], label="field, adjoint"):
@@ -213,9 +203,7 @@ class Blend(VelocityField):
             todo &= here
             a, b, counts = E.silhouette(index, origin, todo)
             v = self._visit(a, b, q, counts)
-            δdW = v.t_slope * (v.weight * δT)
-            δX = (δS * v.weight + v.weight_slope * δT - δdW * v.stretch) * v.rcp_distance
-            δe = δdW * v.rcp_distance
+            δX, δe = v.adjoints(δS, δT)
             dr.scatter_add(E.start_grad, δX * (1 - v.t) - δe, index, v.active)
             dr.scatter_add(E.end_grad, δX * v.t + δe, index, v.active)
             cursor = E.following(cursor, origin, q, todo)
@@ -224,9 +212,7 @@ class Blend(VelocityField):
         todo = mi.Bool(active) & (field.rest < 1) & (self._rounds.size > 0)
         while dr.hint(todo, exclude=[self], label="field, adjoint, round shapes"):
             v, p, onward = self._visit_round(origin, q, index, todo)
-            δdW = v.t_slope * (v.weight * δT)
-            δX = (δS * v.weight + v.weight_slope * δT - δdW * v.stretch) * v.rcp_distance
-            δe = δdW * v.rcp_distance
+            δX, δe = v.adjoints(δS, δT)
             rows = [p * δX[i] + onward * δe[i] for i in range(3)]
             self._rounds.add(index, rows, δX, v.active)
             index += 1

@@ -14,16 +14,15 @@ the share (1 − (A/R)²)², and the motion of the visible surface the rest.
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import drjit as dr
 import mitsuba as mi
 
 from ...errors import InputError
-from ...geometry.edges import EdgeTable, build_edges
 from ...transport.velocity import Velocity, VelocityField
 from . import register
-from .edge_list import EdgeList
+from .edge_list import EdgeList, Topology, closest_on_segment
+from .random_numbers import disk_direction, uniform_pair
 
 #: Smallest angle to a silhouette, in radians, that is told from 0
 TINY = 1e-4
@@ -69,8 +68,7 @@ class Caps(VelocityField):
                 f"'warp_reach' must be greater than 0 and, with warp_field = 'caps', at most 0.7, got {self.reach:g}"
             )
         self._edges: EdgeList | None = None
-        self._topology: tuple | None = None
-        self._table: EdgeTable | None = None
+        self._topology = Topology()
 
     def obstacle(self, scene: mi.Scene) -> str | None:
         for shape in scene.shapes():
@@ -82,11 +80,8 @@ class Caps(VelocityField):
         return None
 
     def prepare(self, scene: mi.Scene) -> None:
-        topology = tuple((s.id(), s.class_name(), s.is_mesh() and s.face_count()) for s in scene.shapes())
-        if topology != self._topology:
-            self._topology, self._table = topology, build_edges(scene)
         # From inside a cap, the edge that its rim touches is at most a diameter away
-        self._edges = EdgeList(scene, self._table, 2 * self.reach)
+        self._edges = EdgeList(scene, self._topology.edges(scene), 2 * self.reach)
 
     def clear(self, *, forward: bool) -> None:
         if forward:
@@ -110,7 +105,7 @@ class Caps(VelocityField):
             index, here = E.at_edge(cursor)
             todo &= here
             a, b, counts = E.silhouette(index, origin, todo)
-            t = _closest_on_segment(a, b - a, direction)
+            t, _ = closest_on_segment(a, b - a, direction)
             x = a + (b - a) * t
             # Squared chords tell small angles apart, which cosines do not
             score = -dr.squared_norm(x * dr.rsqrt(dr.squared_norm(x)) - direction)
@@ -136,12 +131,10 @@ class Caps(VelocityField):
 
         frame = mi.Frame3f(q)
         sin, cos = dr.sincos(0.5 * angle)
-        (u, v), (rim, _) = (_uniform_pair(stream, k) for k in range(2))
+        (u, v), (rim, _) = (uniform_pair(stream, k) for k in range(2))
         height = 2 * dr.square(sin) * u
-        sin_φ, cos_φ = dr.sincos(2 * math.pi * v)
-        y = q * (1 - height) + (frame.s * cos_φ + frame.t * sin_φ) * dr.safe_sqrt(height * (2 - height))
-        sin_φ, cos_φ = dr.sincos(2 * math.pi * rim)
-        m = frame.s * cos_φ + frame.t * sin_φ
+        y = q * (1 - height) + disk_direction(frame, v) * dr.safe_sqrt(height * (2 - height))
+        m = disk_direction(frame, rim)
         z = q * (cos * cos - sin * sin) + m * (2 * sin * cos)
         inner, inner_found = self._closest(origin, dr.normalize(y), active)
         outer, outer_found = self._closest(origin, dr.normalize(z), active)
@@ -185,18 +178,3 @@ class Caps(VelocityField):
             δX = point.seen(δw)
             dr.scatter_add(self._edges.start_grad, δX * (1 - point.t), point.index, sample.active)
             dr.scatter_add(self._edges.end_grad, δX * point.t, point.index, sample.active)
-
-
-def _uniform_pair(stream: mi.UInt32, index: int) -> list[mi.Float]:
-    """Two uniform numbers in [0, 1). [N] each"""
-    return [mi.Float(bits >> 8) * 2**-24 for bits in mi.sample_tea_32(stream, mi.UInt32(index))]
-
-
-def _closest_on_segment(a: mi.Vector3f, e: mi.Vector3f, q: mi.Vector3f) -> mi.Float:
-    """Where on a + t e, 0 ≤ t ≤ 1, the direction from 0 is closest to q. [N]"""
-    α, β = dr.dot(q, a), dr.dot(q, e)
-    γ, δ, ε = dr.dot(a, a), dr.dot(a, e), dr.dot(e, e)
-    numerator, denominator = β * γ - α * δ, α * ε - β * δ
-    inside = (denominator > 0) & (numerator > 0) & (numerator < denominator)
-    at_end = (α + β) * dr.rsqrt(γ + 2 * δ + ε) > α * dr.rsqrt(γ)
-    return dr.select(inside, numerator / denominator, dr.select(at_end, mi.Float(1), mi.Float(0)))

@@ -10,7 +10,7 @@ import drjit as dr
 import mitsuba as mi
 import numpy as np
 
-from ...geometry.edges import Edge, EdgeTable, look_up
+from ...geometry.edges import Edge, EdgeTable, build_edges, look_up
 from ...geometry.placements import placement_of
 from .edge_tree import build_tree, spatial_order
 
@@ -25,6 +25,21 @@ FEW = 48
 
 #: Edges of the polygon that stands for a rim
 RIM_EDGES = 64
+
+
+class Topology:
+    """The edges of the last scene that was asked for, built anew when its shapes or their faces change."""
+
+    def __init__(self):
+        self._key: tuple | None = None
+        self._table: EdgeTable | None = None
+
+    def edges(self, scene: mi.Scene) -> EdgeTable | None:
+        """The edges of a scene; None if it has none."""
+        key = tuple((s.id(), s.class_name(), s.is_mesh() and s.face_count()) for s in scene.shapes())
+        if key != self._key:
+            self._key, self._table = key, build_edges(scene)
+        return self._table
 
 
 class EdgeList:
@@ -152,6 +167,19 @@ class EdgeList:
             if dr.grad_enabled(p):
                 dr.set_grad(p, dr.unravel(mi.Point3f, adjoint))
                 dr.enqueue(dr.ADMode.Backward, p)
+
+
+def closest_on_segment(a: mi.Vector3f, e: mi.Vector3f, q: mi.Vector3f) -> tuple[mi.Float, mi.Vector3f]:
+    """Where on a + t e, 0 ≤ t ≤ 1, the direction from 0 is closest to q, and the gradient of t by q. [N] each"""
+    α, β = dr.dot(q, a), dr.dot(q, e)
+    γ, δ, ε = dr.dot(a, a), dr.dot(a, e), dr.dot(e, e)
+    numerator, denominator = β * γ - α * δ, α * ε - β * δ
+    inside = (denominator > 0) & (numerator > 0) & (numerator < denominator)
+    # Outside, the better end: the direction's cosine decides
+    at_end = (α + β) * dr.rsqrt(γ + 2 * δ + ε) > α * dr.rsqrt(γ)
+    t = dr.select(inside, numerator / denominator, dr.select(at_end, mi.Float(1), mi.Float(0)))
+    slope = (e * α - a * β) * ((γ * ε - dr.square(δ)) / dr.square(denominator))
+    return t, dr.select(inside, slope - q * dr.dot(q, slope), 0)
 
 
 def _faces(edge: Edge) -> tuple[mi.Vector3f, mi.Vector3f, mi.Float]:

@@ -1,7 +1,7 @@
-"""Outlines of spheres and cylinders, which are curves only once one knows from where they are seen.
+"""Shapes without vertices: outlines of spheres and cylinders, which depend on the viewpoint, and whole surfaces.
 
-Object space has radius 1 and, for cylinders, z from 0 to 1. A material point p of the outline moves with Ṁ p + ṫ, where
-x = M p + t places the shape; so the transforms' entries play the part that ends play for edges.
+Object space has radius 1 and, for cylinders, z from 0 to 1. A material point p moves with Ṁ p + ṫ, where x = M p + t
+places the shape; so the transforms' entries play the part that ends play for edges.
 """
 
 from __future__ import annotations
@@ -13,21 +13,30 @@ import numpy as np
 from ...geometry.placements import placement_of
 
 #: Outlines of each kind: whether a sphere's circle, and which of a cylinder's two lines
-_OUTLINES = {"Sphere": [(True, 0)], "Cylinder": [(False, 1), (False, -1)]}
+OUTLINES = {"Sphere": [(True, 0)], "Cylinder": [(False, 1), (False, -1)]}
+
+#: Surfaces of each kind: whether a sphere, and 1 for cylinders
+SURFACES = {"Sphere": [(True, 0)], "Cylinder": [(False, 1)], "Disk": [(False, 0)]}
 
 
 class RoundList:
-    """Outlines of all spheres and cylinders of a scene.
+    """Outlines or surfaces of a scene's shapes without vertices.
 
     Attributes:
-        size: Number of outlines R.
-        gradients: Tangents or adjoints of the entries of each outline's transform, rows of M and then t. [12 R]
+        size: Number of outlines or surfaces R.
+        shapes: Those that they belong to.
+        gradients: Tangents or adjoints of the entries of each one's transform, rows of M and then t. [12 R]
     """
 
-    def __init__(self, scene: mi.Scene):
-        shapes = [shape for shape in scene.shapes() if shape.class_name() in _OUTLINES]
-        rows = [(*outline, k) for k, shape in enumerate(shapes) for outline in _OUTLINES[shape.class_name()]]
-        self.size, self._shapes = len(rows), shapes
+    def __init__(self, scene: mi.Scene, kinds: dict[str, list[tuple[bool, int]]]):
+        """Evaluate the transforms.
+
+        Args:
+            kinds: ``OUTLINES`` or ``SURFACES``.
+        """
+        shapes = [shape for shape in scene.shapes() if shape.class_name() in kinds]
+        rows = [(*row, k) for k, shape in enumerate(shapes) for row in kinds[shape.class_name()]]
+        self.size, self.shapes = len(rows), shapes
         self._owner = mi.UInt32([row[2] for row in rows])
         with dr.suspend_grad():
             entries = np.zeros((max(self.size, 1), 16), np.float32)
@@ -39,8 +48,8 @@ class RoundList:
         self.clear()
 
     def _entries(self) -> mi.Float:
-        """Rows of M and then t of each outline, attached. [12 R]"""
-        placement = placement_of(self._shapes, self._owner)
+        """Rows of M and then t of each row, attached. [12 R]"""
+        placement = placement_of(self.shapes, self._owner)
         numbers = [placement.linear[i, j] for i in range(3) for j in range(3)] + list(placement.origin)
         joined = dr.concat([n + dr.zeros(mi.Float, self.size) for n in numbers])
         index = dr.arange(mi.UInt32, 12 * self.size)
@@ -69,11 +78,11 @@ class RoundList:
             dr.enqueue(dr.ADMode.Backward, entries)
 
     def has(self, index: mi.UInt32) -> mi.Bool:
-        """Whether there is an outline of this index. [N]"""
+        """Whether there is a row of this index. [N]"""
         return index < self._count
 
     def place(self, index: mi.UInt32, active: mi.Bool) -> tuple[mi.Matrix3f, mi.Vector3f, mi.Bool, mi.Float]:
-        """M, t, whether it is a sphere, and the side of a cylinder, detached. [N] each"""
+        """M, t, whether it is a sphere, and the second entry of its kind, detached. [N] each"""
         r = [dr.gather(mi.Vector4f, self._rows, 4 * index + k, active) for k in range(4)]
         linear = mi.Matrix3f(
             [r[0].x, r[0].y, r[0].z], [r[0].w, r[1].x, r[1].y], [r[1].z, r[1].w, r[2].x]
