@@ -43,18 +43,10 @@ class Edge:
     border: mi.Bool  #: has one face only [N]
 
 
-def weld(positions: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Faces whose corners are one vertex where they lie at one place; some may have lost their area. [F, 3]"""
-    extent = max(float(np.ptp(positions, axis=0).max()), 1e-30) if len(positions) else 1.0
-    _, representative, welded = np.unique(
-        np.round(positions / (extent * WELDING_TOLERANCE)), axis=0, return_index=True, return_inverse=True
-    )
-    return representative[welded.reshape(-1)][faces]
-
-
 def _mesh_edges(positions: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Edges of a triangle mesh after welding: start, end, left, right as indices into ``positions``. [E, 4]"""
-    faces = weld(positions, faces)
+    representative, point = mesh.weld(positions)
+    faces = representative[point][faces]
     faces = faces[(faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])]
 
     # Three half-edges a face, sorted so that the two of one edge become neighbours
