@@ -141,7 +141,7 @@ def smooth_adjoint(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
 
 
 def telling_adjoint(reference: Reference, count: int = 8) -> np.ndarray:
-    """The adjoint that the reference's pilot found; else a smooth random one, the first under which blocks do not cancel.
+    """The adjoint that the reference's pilot found; else a smooth random one under which blocks do not cancel.
 
     It depends on the reference alone, so that all estimators are asked the same.
 

@@ -8,6 +8,7 @@ import mitsuba as mi
 import numpy as np
 import pytest
 
+from pbdr.compare.estimators import smooth_adjoint
 from pbdr.compare.perturbations import Perturbation
 from pbdr.compare.step_choice import allowed_doublings, best_step, matched_adjoint, run_pilot
 
@@ -75,7 +76,7 @@ def test_a_stated_step_is_kept_and_others_are_doubled(scene):
     assert run_pilot(scene, stated, integrator="path", spp=4, repeats=2).step == 0.123
     # A linear parameter has no truncation, so that any larger step is as good or better
     pilot = run_pilot(scene, direction, integrator={"type": "path", "max_depth": 2}, spp=4, repeats=4)
-    assert pilot.step / default in (1, 2, 4, 8)
+    assert pilot.step / default in (1, 2, 4, 8, 16)
     assert pilot.adjoint.shape == (*reversed(scene.sensors()[0].film().size()), 3)
 
 
@@ -88,9 +89,10 @@ def test_matched_adjoint_stands_out_of_the_noise():
     adjoint = matched_adjoint(samples, shape)
     assert adjoint.shape == shape
     assert np.abs(adjoint).max() <= 1
-    # The middles of the blocks: large and positive, negative, and nothing where there was only noise
-    middles = adjoint[4::8, 4::8, 0].ravel()
-    assert middles[40] > 0.5 * np.abs(middles).max()
-    assert middles[11] < 0
-    assert np.abs(np.delete(middles, [10, 11, 40])).max() < 0.2 * np.abs(middles).max()
+
+    def stands_out(image):
+        weights = image[4::8, 4::8, 0].ravel()
+        return abs(np.sum(weights * truth)) / np.linalg.norm(weights * noise)
+
+    assert stands_out(adjoint) > 2 * max(stands_out(smooth_adjoint(shape, seed)) for seed in range(8))
     assert matched_adjoint(0.1 * noise * generator.normal(size=(64, 64)), shape) is None
