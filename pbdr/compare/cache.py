@@ -23,10 +23,10 @@ from .cases import Case
 from .estimators import telling_adjoint
 from .references import Reference, central_differences, merged
 from .statistics import signal_scale
-from .step_choice import choose_step
+from .step_choice import Pilot, run_pilot
 
 #: Changes when the meaning of a stored file does.
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,17 +76,17 @@ def reference_for(case: Case, scene: mi.Scene, precision: Precision, *, use_cach
     settings = {"integrator": {"type": case.reference, "max_depth": case.max_depth}, "sensor": case.sensor}
     start = time.perf_counter()
     if reference is None:
-        pilot = {"spp": max(1, precision.spp // 4), "seed": derive_seed(precision.seed, "pilot")}
-        step = choose_step(scene, case.direction, **settings, **pilot)
+        counts = {"spp": max(1, precision.spp // 4), "seed": derive_seed(precision.seed, "pilot")}
+        pilot = run_pilot(scene, case.direction, **settings, **counts)
     else:
-        step = reference.step
-    direction = dataclasses.replace(case.direction, step=step)
+        pilot = Pilot(reference.step, reference.adjoint)
+    direction = dataclasses.replace(case.direction, step=pilot.step)
     spent = time.perf_counter() - start
     while reference is None or not _is_enough(reference, precision):
         seed = derive_seed(precision.seed, "batch", 0 if reference is None else len(reference.fine))
         counts = {"spp": precision.spp, "repeats": precision.repeats, "seed": seed}
         batch = central_differences(scene, direction, **settings, **counts)
-        batch = dataclasses.replace(batch, seconds=batch.seconds + spent)
+        batch = dataclasses.replace(batch, seconds=batch.seconds + spent, adjoint=pilot.adjoint)
         reference, spent = (batch if reference is None else merged(reference, batch)), 0.0
         if use_cache:
             store_reference(file, reference)
@@ -142,6 +142,7 @@ def load_reference(file: Path) -> Reference | None:
                 step=float(data["step"]),
                 spp=int(data["spp"]),
                 seconds=float(data["seconds"]),
+                adjoint=data.get("adjoint"),
             )
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         return None
@@ -160,6 +161,7 @@ def store_reference(file: Path, reference: Reference) -> None:
                 step=reference.step,
                 spp=reference.spp,
                 seconds=reference.seconds,
+                **({} if reference.adjoint is None else {"adjoint": reference.adjoint}),
             )
         Path(part.name).replace(file)
     except OSError as error:

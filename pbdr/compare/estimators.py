@@ -141,14 +141,19 @@ def smooth_adjoint(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
 
 
 def telling_adjoint(reference: Reference, count: int = 8) -> np.ndarray:
-    """The first of a few smooth adjoints under which the blocks of the true derivative do not cancel. [H, W, C]
+    """The adjoint that the reference's pilot found; else a smooth random one under which blocks do not cancel.
 
     It depends on the reference alone, so that all estimators are asked the same.
 
     Args:
         reference: The true derivative as far as it is known.
-        count: How many adjoints are tried; the best of them is taken if all cancel.
+        count: How many random adjoints are tried; the best of them is taken if all cancel.
+
+    Returns:
+        [H, W, C]
     """
+    if reference.adjoint is not None:
+        return reference.adjoint
     candidates = [smooth_adjoint(reference.image.shape, seed) for seed in range(count)]
     telling = []
     for adjoint in candidates:

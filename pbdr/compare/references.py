@@ -33,6 +33,7 @@ class Reference:
         step: h, in units of the perturbation; 0 for a closed form.
         spp: Samples per pixel of each render.
         seconds: Time spent.
+        adjoint: Weights of the pixels that a pilot found to tell most. [H, W, C]
     """
 
     coarse: np.ndarray
@@ -42,6 +43,7 @@ class Reference:
     step: float = 0.0
     spp: int = 0
     seconds: float = 0.0
+    adjoint: np.ndarray | None = None
 
     @property
     def samples(self) -> np.ndarray:

@@ -209,6 +209,12 @@ def _sufficient_error(room: float, reference: Estimate, level: float, miss: floa
     return error
 
 
+def block_grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """First rows and columns of the blocks of an image, and how many pixels wide they are."""
+    size = max(8, -(-max(height, width) // 8))
+    return np.arange(0, height, size), np.arange(0, width, size), size
+
+
 def block_sums(images: np.ndarray) -> np.ndarray:
     """Sums over square blocks of pixels and over channels, at most 8 × 8 blocks of at least 8 pixels.
 
@@ -218,9 +224,7 @@ def block_sums(images: np.ndarray) -> np.ndarray:
     Returns:
         [..., blocks]
     """
-    height, width = images.shape[-3:-1]
-    size = max(8, -(-max(height, width) // 8))
-    rows, columns = np.arange(0, height, size), np.arange(0, width, size)
+    rows, columns, _ = block_grid(*images.shape[-3:-1])
     sums = np.add.reduceat(np.add.reduceat(images.sum(axis=-1, dtype=np.float64), rows, axis=-2), columns, axis=-1)
     return sums.reshape(*images.shape[:-3], -1)
 

@@ -1,6 +1,12 @@
-"""Which finite-difference step: a pilot weighs noise, which falls with the step, against truncation, which grows."""
+"""A pilot before the finite differences: which step, and which adjoint image tells most.
+
+Noise falls with the step, truncation grows with it; and a scalar says most about a derivative when it weighs the parts
+of the image by what they contribute over their noise.
+"""
 
 from __future__ import annotations
+
+import dataclasses
 
 import mitsuba as mi
 import numpy as np
@@ -8,7 +14,7 @@ import numpy as np
 from ..seeds import derive_seed
 from .perturbations import Curve, Perturbation
 from .references import reference_integrator, render_image
-from .statistics import block_sums
+from .statistics import block_grid, block_sums
 
 #: The default step is doubled at most so often.
 _DOUBLINGS = 4
@@ -18,7 +24,19 @@ _DOUBLINGS_OF_MOTIONS = 3
 _WEIGHT_OF_NOISE = 5 / 4
 
 
-def choose_step(
+#: Where no block of the pilot's derivative stands out by more standard errors than this, it tells nothing.
+_STANDS_OUT = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Pilot:
+    """What a pilot found."""
+
+    step: float  #: in units of the perturbation
+    adjoint: np.ndarray | None  #: weights of the pixels; None where the derivative is lost in noise [H, W, C]
+
+
+def run_pilot(
     scene: mi.Scene,
     direction: Perturbation,
     *,
@@ -27,14 +45,14 @@ def choose_step(
     spp: int = 64,
     repeats: int = 8,
     seed: int = 0,
-) -> float:
-    """The step whose differences have the smallest error, noise and truncation together.
+) -> Pilot:
+    """The step whose differences have the smallest error, noise and truncation together, and a telling adjoint.
 
-    The renders of the pilot are thrown away, so that the choice leaves no mark on the noise of the reference.
+    The renders of the pilot are thrown away, so that the choices leave no mark on the noise of the reference.
 
     Args:
         scene: A Mitsuba scene; it is changed during the call and restored.
-        direction: What moves; a step that it states is returned as it is.
+        direction: What moves; a step that it states is kept.
         integrator: Name, dictionary or object of the integrator that renders.
         sensor: Index or object.
         spp: Samples per pixel of each render.
@@ -42,12 +60,10 @@ def choose_step(
         seed: Every repeat derives its own from it.
 
     Returns:
-        The default step times a power of two.
+        The step, the default one times a power of two, and the adjoint image.
     """
     curve = direction.bind(scene)
     doublings = allowed_doublings(curve) if direction.step is None else 0
-    if not doublings:
-        return curve.step
     renderer = reference_integrator(integrator)
     # Differences with half the step, the step itself, twice the step, …
     offsets = [curve.step * 2.0**k for k in range(-1, doublings + 1)]
@@ -62,7 +78,36 @@ def choose_step(
                     images.append(render_image(scene, renderer, sensor=sensor, spp=spp, seed=repeat_seed))
             row.append(block_sums(images[0] - images[1]) / (2 * offset))
         rows.append(row)
-    return best_step(np.array(rows), curve.step)
+    differences = np.array(rows)
+    step = best_step(differences, curve.step)
+    chosen = round(np.log2(step / curve.step))
+    samples = (4 * differences[:, chosen] - differences[:, chosen + 1]) / 3
+    return Pilot(step, matched_adjoint(samples, images[0].shape))
+
+
+def matched_adjoint(samples: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray | None:
+    """Smooth weights of the pixels under which a derivative like the given one stands out of the noise most.
+
+    Blocks are weighted by their mean over their variance, as a matched filter does, shrunk where they are themselves
+    uncertain, and interpolated between their middles.
+
+    Args:
+        samples: Block sums of independent derivative images. [R, blocks]
+        shape: Of the image.
+
+    Returns:
+        At most 1 in size, equal in all channels [H, W, C]; None if no block stands out.
+    """
+    mean, variance = samples.mean(axis=0), samples.var(axis=0, ddof=1) / len(samples)
+    if not np.all(np.isfinite(mean)) or np.all(np.abs(mean) <= _STANDS_OUT * np.sqrt(variance)):
+        return None
+    floor = max(float(variance.mean()), 1e-12 * float(np.mean(mean**2)))
+    weights = mean / (variance + floor) * mean**2 / (mean**2 + variance + 1e-30)
+    rows, columns, size = block_grid(*shape[:2])
+    grid = (weights / np.abs(weights).max()).reshape(len(rows), len(columns))
+    grid = np.stack([np.interp(np.arange(shape[1]), columns + (size - 1) / 2, row) for row in grid])
+    image = np.stack([np.interp(np.arange(shape[0]), rows + (size - 1) / 2, column) for column in grid.T], axis=1)
+    return np.repeat(image[..., None], shape[2], axis=2)
 
 
 def best_step(differences: np.ndarray, step: float) -> float:

@@ -8,8 +8,9 @@ import mitsuba as mi
 import numpy as np
 import pytest
 
+from pbdr.compare.estimators import smooth_adjoint
 from pbdr.compare.perturbations import Perturbation
-from pbdr.compare.step_choice import allowed_doublings, best_step, choose_step
+from pbdr.compare.step_choice import allowed_doublings, best_step, matched_adjoint, run_pilot
 
 
 def differences(*, noise: float, curvature: float, doublings: int = 4, repeats: int = 8, seed: int = 0) -> np.ndarray:
@@ -72,7 +73,26 @@ def test_a_stated_step_is_kept_and_others_are_doubled(scene):
     direction = Perturbation.uniform("sky.radiance.value")
     default = direction.bind(scene).step
     stated = dataclasses.replace(direction, step=0.123)
-    assert choose_step(scene, stated, integrator="path") == 0.123
+    assert run_pilot(scene, stated, integrator="path", spp=4, repeats=2).step == 0.123
     # A linear parameter has no truncation, so that any larger step is as good or better
-    chosen = choose_step(scene, direction, integrator={"type": "path", "max_depth": 2}, spp=4, repeats=2)
-    assert chosen / default in (1, 2, 4, 8)
+    pilot = run_pilot(scene, direction, integrator={"type": "path", "max_depth": 2}, spp=4, repeats=4)
+    assert pilot.step / default in (1, 2, 4, 8, 16)
+    assert pilot.adjoint.shape == (*reversed(scene.sensors()[0].film().size()), 3)
+
+
+def test_matched_adjoint_stands_out_of_the_noise():
+    shape, generator = (64, 64, 3), np.random.default_rng(0)
+    truth = np.zeros(64)
+    truth[[10, 11, 40]] = 3, -2, 4
+    noise = np.where(np.arange(64) % 2, 0.2, 2.0)
+    samples = truth + noise * generator.normal(size=(8, 64))
+    adjoint = matched_adjoint(samples, shape)
+    assert adjoint.shape == shape
+    assert np.abs(adjoint).max() <= 1
+
+    def stands_out(image):
+        weights = image[4::8, 4::8, 0].ravel()
+        return abs(np.sum(weights * truth)) / np.linalg.norm(weights * noise)
+
+    assert stands_out(adjoint) > 2 * max(stands_out(smooth_adjoint(shape, seed)) for seed in range(8))
+    assert matched_adjoint(0.1 * noise * generator.normal(size=(64, 64)), shape) is None
