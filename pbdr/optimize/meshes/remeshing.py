@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -31,21 +32,24 @@ def remesh(surface: Surface, points: np.ndarray, edge_length: float) -> tuple[Su
     """
     gpytoolbox = import_gpytoolbox("remeshing")
     V, F = np.ascontiguousarray(points, np.float64), np.ascontiguousarray(surface.triangles, np.int32)
-    positions, faces = gpytoolbox.remesh_botsch(V, F, ITERATIONS, edge_length, True)
+    new = make_surface(*gpytoolbox.remesh_botsch(V, F, ITERATIONS, edge_length, True))
     # Where each new point lies on the old surface
-    _, triangle, weight = gpytoolbox.squared_distance(positions, V, F, use_cpp=True, use_aabb=True)
+    _, triangle, weight = gpytoolbox.squared_distance(new.points(), V, F, use_cpp=True, use_aabb=True)
     corners = surface.triangles[triangle]
 
     def transfer(values: np.ndarray) -> np.ndarray:
         return np.einsum("wc,wck->wk", weight, values[corners])
 
-    return make_surface(positions, faces), transfer
+    return new, transfer
 
 
 def import_gpytoolbox(what: str):
     """The package, or a sentence about what needs it."""
     try:
-        import gpytoolbox
+        with warnings.catch_warnings():
+            # It uses names that other packages have renamed
+            warnings.simplefilter("ignore", DeprecationWarning)
+            import gpytoolbox
     except ImportError:
         raise MissingExtra(what, package="gpytoolbox", extra="mesh") from None
     return gpytoolbox
