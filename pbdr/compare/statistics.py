@@ -326,7 +326,8 @@ def judge(
         if scalar and scalar.tail < level and scalar.relative is not None:
             return Verdict("biased", f"{scalar.relative:+.1%} at {abs(scalar.standard_errors):.1f} standard errors")
         if image and image.bias is not None:
-            return Verdict("biased", f"image off by {image.bias:.1%}, χ² {image.chi_square:.0f}/{image.blocks}")
+            size = f"by {image.bias:.1%}" if image.bias > criteria.negligible else "in few blocks"
+            return Verdict("biased", f"image off {size}, χ² {image.chi_square:.0f}/{image.blocks}")
         return Verdict("biased", "not zero, but the reference is")
     detectable = scalar.relative_detectable if scalar else None
     if detectable is None:
