@@ -19,7 +19,7 @@ class PbdrIntegrator(DifferentialIntegrator):
             differentiation through the path loop, memory grows with the depth).
         boundary: Derivative of moving silhouettes and shadows: ``silhouettes`` samples the outlines of meshes, their
             instances, rectangles, spheres, disks and cylinders, ``warped_area`` lets rays follow them (no
-            instances, no point lights), ``auto`` takes the first of these that knows all shapes of the scene,
+            point lights), ``auto`` takes the first of these that knows all shapes of the scene,
             ``none`` (default) leaves it out.
         boundary_spp: With ``silhouettes``: boundary samples per pixel, divided among kinds of boundaries by measured
             noise; 0 (default) takes half as many as interior samples.

@@ -94,7 +94,6 @@ class Silhouettes(BoundaryTerm):
             raise InputError(
                 f"sensor '{context.sensor.id()}' is a {kind}; boundary = 'silhouettes' needs a 'perspective' sensor"
             )
-        _refuse_turning_instances(context.scene)
         if self._curves is None:
             return []
         moves = Moves.of(context)
@@ -140,15 +139,3 @@ class Silhouettes(BoundaryTerm):
         budget = self._budget(context)
         shares = [w / sum(worth) if sum(worth) > 0 else 1.0 for w in worth]
         return [max(1, round(budget * 2.0 ** round(math.log2(max(share, LEAST_SHARE))))) for share in shares]
-
-
-def _refuse_turning_instances(scene: mi.Scene) -> None:
-    """Mitsuba attaches positions on instances but not normals, which is right for translations alone."""
-    for shape in scene.shapes():
-        if shape.class_name() == "Instance":
-            matrix = mi.traverse(shape)["to_world"].matrix
-            if any(dr.grad_enabled(matrix[i, j]) for i in range(3) for j in range(3)):
-                raise InputError(
-                    f"'{shape.id()}.to_world': Mitsuba does not differentiate the normals of an instance, so that only "
-                    "its translation has a derivative; use a copy of the mesh"
-                )

@@ -13,6 +13,7 @@ import mitsuba as mi
 
 from ..errors import InputError
 from ..geometry.curves import ROUND_SHAPES
+from ..geometry.edges import placed_shapes
 from ..transport.film import Context, FilmSamples
 from ..transport.velocity import VelocityField
 from . import fields, register
@@ -57,18 +58,22 @@ class WarpedArea(BoundaryTerm):
 
     @staticmethod
     def obstacle(scene: mi.Scene) -> str | None:
-        for shape in scene.shapes():
-            if not shape.is_mesh() and shape.class_name() not in ROUND_SHAPES:
+        for owner in scene.shapes():
+            members = placed_shapes(scene, owner)
+            unknown = [m for m in members if not m.is_mesh() and (m is not owner or m.class_name() not in ROUND_SHAPES)]
+            if unknown or not members:
                 return (
-                    f"shape '{shape.id()}' is a {shape.class_name()}, whose silhouette boundary = 'warped_area' "
-                    "does not know; it takes meshes, rectangles, spheres, disks and cylinders"
+                    f"shape '{owner.id()}' is a {(unknown or [owner])[0].class_name()}, whose silhouette boundary = "
+                    "'warped_area' does not know; it takes meshes, rectangles, spheres, disks, cylinders and instances "
+                    "of meshes"
                 )
             special = int(mi.BSDFFlags.Delta) | int(mi.BSDFFlags.Null)
-            if shape.bsdf() is not None and int(shape.bsdf().flags()) & special:
-                return (
-                    f"shape '{shape.id()}' is perfectly specular or transparent, and boundary = 'warped_area' cannot "
-                    "follow silhouettes that are seen through it; give it some roughness"
-                )
+            for shape in members:
+                if shape.bsdf() is not None and int(shape.bsdf().flags()) & special:
+                    return (
+                        f"shape '{shape.id()}' is perfectly specular or transparent, and boundary = 'warped_area' "
+                        "cannot follow silhouettes that are seen through it; give it some roughness"
+                    )
         for emitter in scene.emitters():
             if mi.has_flag(emitter.flags(), mi.EmitterFlags.Delta):
                 return (

@@ -34,7 +34,40 @@ def material_point(
         ray: Detached rays, world space. [N]
         flags: ``mi.RayFlags`` naming the fields wanted.
     """
-    return pi.compute_surface_interaction(ray, flags | mi.RayFlags.FollowShape, active)
+    si = pi.compute_surface_interaction(ray, flags | mi.RayFlags.FollowShape, active)
+    if mi.has_flag(flags, mi.RayFlags.dPdUV) and dr.grad_enabled(si.dp_du):
+        _turn_normals(pi, si, active, shading=mi.has_flag(flags, mi.RayFlags.ShadingFrame))
+    return si
+
+
+def _turn_normals(
+    pi: mi.PreliminaryIntersection3f, si: mi.SurfaceInteraction3f, active: mi.Bool, *, shading: bool
+) -> None:
+    """Attach the normals of instances, of which Mitsuba attaches tangents only.
+
+    Shading normals turn with the surface, which is right for rigid motion, uniform scaling and flat shading.
+    """
+    instanced = active & si.is_valid() & (pi.instance != None)  # noqa: E711 (element-wise)
+    n = mi.Vector3f(dr.detach(si.n))
+    a, b = dr.detach(si.dp_du), dr.detach(si.dp_dv)
+    turned = dr.normalize(dr.cross(si.dp_du, si.dp_dv))
+    turned = dr.select(dr.dot(n, dr.detach(turned)) < 0, -turned, turned)
+    si.n = dr.select(instanced, dr.replace_grad(si.n, mi.Normal3f(turned)), si.n)
+    if shading:
+        sh_n = mi.Vector3f(dr.detach(si.sh_frame.n))
+        u, v = coordinates(sh_n - n * dr.dot(n, sh_n), a, b)
+        moved = dr.normalize(si.dp_du * u + si.dp_dv * v + turned * dr.dot(n, sh_n))
+        si.sh_frame.n = dr.select(instanced, dr.replace_grad(si.sh_frame.n, mi.Normal3f(moved)), si.sh_frame.n)
+        si.initialize_sh_frame()
+
+
+def coordinates(δ: mi.Vector3f, a: mi.Vector3f, b: mi.Vector3f) -> tuple[mi.Float, mi.Float]:
+    """Coefficients of δ in the plane of two vectors: δ ≈ u a + v b; 0 where they span none. [N]"""
+    aa, ab, bb = dr.squared_norm(a), dr.dot(a, b), dr.squared_norm(b)
+    det = aa * bb - dr.square(ab)
+    rcp = dr.select(det > 0, dr.rcp(det), 0)
+    δa, δb = dr.dot(δ, a), dr.dot(δ, b)
+    return (bb * δa - ab * δb) * rcp, (aa * δb - ab * δa) * rcp
 
 
 def area_jacobian(pi: mi.PreliminaryIntersection3f, si: mi.SurfaceInteraction3f, active: mi.Bool = True) -> mi.Float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import drjit as dr
 import mitsuba as mi
 
-from . import mesh
+from .motion import coordinates
 
 
 def meet_tangent_plane(
@@ -44,13 +44,12 @@ def slide(
     moved = dr.select(active, position - si.p, 0)
     moved -= dr.detach(moved)
     si.p = dr.select(active, si.p + moved, si.p)
-    u, v = _coordinates(moved, dr.detach(si.dp_du), dr.detach(si.dp_dv))
+    u, v = coordinates(moved, dr.detach(si.dp_du), dr.detach(si.dp_dv))
     si.uv = si.uv + mi.Point2f(u, v)
 
     # Mitsuba gives the slope of shading normals by barycentric coordinates on meshes, by (u, v) elsewhere
-    triangle = active & pi.shape.is_mesh() & (pi.instance == None)  # noqa: E711 (element-wise)
-    a, b, c = (dr.detach(p) for p in mesh.corners(pi.shape, pi.prim_index, triangle))
-    u_mesh, v_mesh = _coordinates(moved, b - a, c - a)
+    triangle = active & (pi.shape.is_mesh() | (pi.instance != None))  # noqa: E711 (element-wise)
+    u_mesh, v_mesh = coordinates(moved, *_triangle_sides(pi, triangle))
     u, v = dr.select(triangle, u_mesh, u), dr.select(triangle, v_mesh, v)
     turned = dr.detach(si.dn_du) * u + dr.detach(si.dn_dv) * v
     si.sh_frame.n = dr.normalize(si.sh_frame.n + dr.select(active, turned, 0))
@@ -58,10 +57,15 @@ def slide(
     return si
 
 
-def _coordinates(δ: mi.Vector3f, a: mi.Vector3f, b: mi.Vector3f) -> tuple[mi.Float, mi.Float]:
-    """Coefficients of δ in the plane of two vectors: δ ≈ u a + v b; 0 where they span none. [N]"""
-    aa, ab, bb = dr.squared_norm(a), dr.dot(a, b), dr.squared_norm(b)
-    det = aa * bb - dr.square(ab)
-    rcp = dr.select(det > 0, dr.rcp(det), 0)
-    δa, δb = dr.dot(δ, a), dr.dot(δ, b)
-    return (bb * δa - ab * δb) * rcp, (aa * δb - ab * δa) * rcp
+def _triangle_sides(pi: mi.PreliminaryIntersection3f, active: mi.Bool) -> tuple[mi.Vector3f, mi.Vector3f]:
+    """How points of triangles move with their barycentric coordinates, world space, detached. [N] each
+
+    By evaluating hits elsewhere in their planes, since instances do not tell where they place corners.
+    """
+    with dr.suspend_grad():
+        points = []
+        for step in (mi.Point2f(0, 0), mi.Point2f(1, 0), mi.Point2f(0, 1)):
+            moved = mi.PreliminaryIntersection3f(pi)
+            moved.prim_uv = pi.prim_uv + step
+            points.append(moved.compute_surface_interaction(dr.zeros(mi.Ray3f), mi.RayFlags.Minimal, active).p)
+        return points[1] - points[0], points[2] - points[0]

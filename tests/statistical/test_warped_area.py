@@ -14,7 +14,7 @@ from pbdr.errors import InputError
 from .test_silhouettes import CASES
 
 FAST = ("occluder, area light", "camera")
-UNSUPPORTED = ("point light", "sphere grows", "instance")
+UNSUPPORTED = ("point light", "sphere grows", "receiver below an instance")
 
 
 def marked(names) -> list:
@@ -49,6 +49,12 @@ def test_caps_refuse_round_shapes():
     build, direction = CASES["sphere"]
     with pytest.raises(InputError, match="use warp_field = 'blend'"):
         forward_gradient(build(), direction, integrator(warp_field="caps"), spp=4)
+
+
+def test_auxiliary_rays_refuse_instances():
+    build, direction = CASES["instance"]
+    with pytest.raises(InputError, match="use warp_field = 'blend'"):
+        forward_gradient(build(), direction, ratio(), spp=4)
 
 
 def test_point_lights_are_refused():

@@ -59,6 +59,15 @@ class Ratio(VelocityField):
             raise InputError(f"'warp_rays' must be {needed}, got {self.rays}")
         self._surfaces: SurfaceList | None = None
 
+    def obstacle(self, scene: mi.Scene) -> str | None:
+        for shape in scene.shapes():
+            if shape.class_name() == "Instance":
+                return (
+                    f"shape '{shape.id()}' is an Instance, whose motion the auxiliary rays of warp_field = 'ratio' do "
+                    "not know; use warp_field = 'blend'"
+                )
+        return None
+
     def prepare(self, scene: mi.Scene) -> None:
         self._surfaces = SurfaceList(scene)
 
