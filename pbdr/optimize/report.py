@@ -23,7 +23,7 @@ _LINE, _SOFT = "#1f3b63", "#8896a8"
 #: Parts of a key that say nothing about what the parameter is
 _SILENT = re.compile(r"^(brdf_\d+|bsdf|emitter|value|data|nested_\w+)$")
 #: In inches
-_WIDTH, _ROW, _CURVES, _HEADER = 11.0, 2.45, 2.1, 0.5
+_WIDTH, _ROW, _CURVES, _HEADER, _LINE_HEIGHT = 11.0, 2.45, 2.1, 0.5, 0.22
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,12 @@ def write_report(folder: Path) -> Path:
     result = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     keys = list(history[0]["parameters"] if history else result.get("parameters", {}))
     rows = 1 if len(keys) <= 3 else 2
-    heights = [_HEADER, _ROW * max(len(views), 1), _CURVES * max(rows, 1.3)]
+    meshes = _mesh_lines(result)
+    heights = [_HEADER + _LINE_HEIGHT * len(meshes), _ROW * max(len(views), 1), _CURVES * max(rows, 1.3)]
     figure = Figure(figsize=(_WIDTH, sum(heights)), dpi=130, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     header, top, bottom = figure.subfigures(3, 1, height_ratios=heights)
-    _draw_header(header, history, result)
+    _draw_header(header, history, result, meshes)
     _draw_views(top, views)
     left, right = bottom.subfigures(1, 2, width_ratios=[1, 1.9])
     _draw_loss(left, history)
@@ -113,8 +114,16 @@ def _read_image(file: Path) -> np.ndarray | None:
     return np.array(bitmap)
 
 
-def _draw_header(figure: SubFigure, history: list[dict], result: dict) -> None:
-    """One line that says how the run went."""
+def _mesh_lines(result: dict) -> list[str]:
+    """What the run says of the triangles of each mesh."""
+    return [
+        f"{name}: " + ", ".join(f"{count:,} {what.replace('_', '-')}" for what, count in counts.items())
+        for name, counts in result.get("meshes", {}).items()
+    ]
+
+
+def _draw_header(figure: SubFigure, history: list[dict], result: dict, meshes: list[str]) -> None:
+    """One line that says how the run went, and one for each mesh."""
     if result:
         initial, final = result["loss_initial"], result["loss_final"]
         parts = [f"loss {_text(initial)} → {_text(final)}"]
@@ -123,7 +132,12 @@ def _draw_header(figure: SubFigure, history: list[dict], result: dict) -> None:
         parts += [f"{result['steps']} steps", f"{result['seconds']:.1f} s"]
     else:
         parts = [f"unfinished run, {len(history)} steps"]
-    figure.text(0.012, 0.45, "  ·  ".join(parts), fontsize=13, weight="bold", color="#222222", va="center")
+    height = _HEADER + _LINE_HEIGHT * len(meshes)
+    title = 1 - 0.55 * _HEADER / height
+    figure.text(0.012, title, "  ·  ".join(parts), fontsize=13, weight="bold", color="#222222", va="center")
+    for row, line in enumerate(meshes):
+        place = 1 - (0.95 * _HEADER + (row + 0.3) * _LINE_HEIGHT) / height
+        figure.text(0.012, place, line, fontsize=9, color="#444444", va="center")
 
 
 def _text(loss: float | None) -> str:
@@ -212,7 +226,9 @@ def _draw_parameters(figure: SubFigure, rows: int, keys: list[str], history: lis
         entry = result.get(key, {})
         points = [(0, entry["initial"])] if "initial" in entry else []
         points += [(line["step"] + 1, line["parameters"][key]) for line in history if key in line["parameters"]]
-        _style(place, f"{name} ({entry['unit']})" if "unit" in entry else name)
+        # Of a mesh's vertices, the size of their bounding box is kept
+        title = name.replace("vertex_positions", "size")
+        _style(place, f"{title} ({entry['unit']})" if "unit" in entry else name)
         _draw_curves(place, points)
         if "true" in entry:
             _draw_truth(place, entry["true"])

@@ -16,29 +16,7 @@ from pbdr.optimize.meshes.regularizers import TERMS, Regularizer
 from pbdr.optimize.meshes.remeshing import remesh, require_remeshable, surface_distance
 from pbdr.optimize.meshes.surface import Surface, make_surface
 
-PHI = (1 + 5**0.5) / 2
-_CORNERS = [(-1, PHI, 0), (1, PHI, 0), (-1, -PHI, 0), (1, -PHI, 0)]
-_FACES = [
-    (0, 11, 5), (0, 5, 1), (0, 1, 7), (0, 7, 10), (0, 10, 11), (1, 5, 9), (5, 11, 4), (11, 10, 2), (10, 7, 6),
-    (7, 1, 8), (3, 9, 4), (3, 4, 2), (3, 2, 6), (3, 6, 8), (3, 8, 9), (4, 9, 5), (2, 4, 11), (6, 2, 10), (8, 6, 7),
-    (9, 8, 1),
-]  # fmt: skip
-
-
-def ball(levels: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """A unit sphere by dividing an icosahedron. Positions [V, 3] and faces [F, 3]"""
-    V = np.array([np.roll(corner, k) for k in range(3) for corner in _CORNERS], float)
-    F = np.array(_FACES)
-    for _ in range(levels):
-        corners = V[F]
-        middles = (corners + np.roll(corners, -1, axis=1)) / 2
-        a, b, c = (3 * np.arange(len(F)) + k for k in range(3))
-        V = np.concatenate([corners.reshape(-1, 3), middles.reshape(-1, 3)])
-        ab, bc, ca = (3 * len(F) + 3 * np.arange(len(F)) + k for k in range(3))
-        F = np.concatenate([np.stack(t, axis=1) for t in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))])
-        _, first, point = np.unique(V.round(9), axis=0, return_index=True, return_inverse=True)
-        V, F = V[first], point.reshape(-1)[F]
-    return V / np.linalg.norm(V, axis=1, keepdims=True), F
+from ..ball import ball
 
 
 def split(V: np.ndarray, F: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,218 @@
+"""Jobs that recover meshes: what is refused, what is recovered, remeshing, going on after a stop, export."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import drjit as dr
+import mitsuba as mi
+import numpy as np
+import pytest
+
+import pbdr
+from pbdr.errors import InputError
+from pbdr.geometry.mesh import triangles
+from pbdr.optimize.meshes.remeshing import surface_distance
+from pbdr.scene import load_scene
+
+from ..ball import write_ball_job
+
+KEY = "ball.vertex_positions"
+REMESH = "remesh = [{ step = 3, edge_length = 0.2 }]"
+
+
+def history(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+
+
+def recovered(run: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and faces of the mesh that a run has exported."""
+    mesh = mi.load_dict({"type": "ply", "filename": str(run / "scene" / "meshes" / "ball.ply")})
+    return triangles(mesh)
+
+
+# ------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('key = "ball"', 'key = "bal"', "no mesh of the scene is called 'bal'; did you mean 'ball'?"),
+        ('key = "ball"', 'key = "bead"', "shape 'bead' is a Sphere, which has no vertices; allowed: ball, box"),
+        ('key = "ball"', 'key = "b*d"', "no mesh of the scene is called 'b*d'"),
+        ('boundary = "auto"', "", "'ball.vertex_positions' moves visibility"),
+        ('boundary = "auto"', 'boundary = "none"', "boundary = 'none' leaves out; use integrator 'pbdr' with boundary"),
+        ("learning_rate", "learning_rat", "did you mean 'learning_rate'"),
+        ("learning_rate = 0.1", "smoothness = -1", "'parameters.0.smoothness' is -1"),
+        ("learning_rate = 0.1", 'reparameterization = "large"', "'parameters.0.reparameterization' is 'large'"),
+        (
+            "learning_rate = 0.1",
+            'reparameterization = "identity"\nsmoothness = 3',
+            "'smoothness' belongs to 'large_steps' or 'normal_offset'",
+        ),
+        ("learning_rate = 0.1", "regularization = { laplace = 1 }", "did you mean 'laplacian'?"),
+        ("learning_rate = 0.1", "remesh = [{ step = 3 }]", "'parameters.0.remesh.0.edge_length' is missing"),
+        (
+            "learning_rate = 0.1",
+            "remesh = [{ step = 3, edge_length = 1 }, { step = 3, edge_length = 1 }]",
+            "the steps of 'remesh' must grow, got [3, 3]",
+        ),
+        ("learning_rate = 0.1", 'true = "missing.ply"', "missing.ply', which does not exist"),
+        ("learning_rate = 0.1", 'true = "front.exr"', "front.exr' cannot be read"),
+        ('key = "ball"', f'key = "box"\n{REMESH}', "mesh 'box' cannot be remeshed: its vertex_texcoords would be lost"),
+        ('kind = "mesh"', 'kind = "mash"', "'parameters.0.kind' is 'mash', which does not exist; did you mean 'mesh'?"),
+    ],
+)
+def test_bad_input(pbdr_command: Callable, tmp_path: Path, old: str, new: str, words: str) -> None:
+    job = write_ball_job(tmp_path)
+    assert old in job.read_text()
+    job.write_text(job.read_text().replace(old, new))
+    outcome = pbdr_command("optimize", job, "--out", tmp_path / "run")
+    assert outcome.code == 2 and outcome.stderr.startswith("error: ") and outcome.stderr.count("\n") == 1, outcome
+    assert words in outcome.stderr
+
+
+def test_a_mesh_is_named_once(tmp_path: Path) -> None:
+    job = write_ball_job(tmp_path)
+    job.write_text(job.read_text() + '\n[[parameters]]\nkey = "ball.vertex_positions"\n')
+    with pytest.raises(InputError, match="named twice"):
+        pbdr.Problem.from_job(job)
+
+
+# ----------------------------------------------------------- what is recovered
+
+
+@pytest.mark.parametrize(
+    ("mesh", "share"),
+    [
+        ("", 0.3),
+        ('reparameterization = "normal_offset"\nsmoothness = 5', 0.3),
+        ('reparameterization = "identity"\nregularization = { laplacian = 0.02, edge_length = 0.02 }', 0.6),
+    ],
+)
+def test_a_ball_becomes_an_ellipsoid(tmp_path: Path, mesh: str, share: float) -> None:
+    job = write_ball_job(tmp_path, f'{mesh}\ntrue = "true.ply"')
+    problem = pbdr.Problem.from_job(job, {"steps": "25"})
+    start = problem.variables[0].error(problem.variables[0].initial, problem.variables[0].truth)
+    result = pbdr.optimize(problem)
+    entry = result.parameters[KEY]
+    assert entry["unit"] == "scene units" and len(entry["initial"]) == len(entry["true"]) == 3
+    assert entry["error"] < share * start
+    assert result.loss_final < 0.2 * result.loss_initial
+    assert result.meshes["ball"]["triangles"] == 320
+    assert result.values["ball.faces"].shape == (960,)
+
+
+def test_the_gradient_agrees_with_finite_differences(tmp_path: Path) -> None:
+    """Through smoothing, new normals, shading and silhouettes."""
+    problem = pbdr.Problem.from_job(write_ball_job(tmp_path, "smoothness = 2"))
+    # A smooth motion, so that differences have little noise
+    y = problem.meshes[0].surface.points()[:, 1]
+    direction = np.stack([0.3 * y, 1 + y, -0.5 * y], axis=1).ravel().astype(np.float32)
+    view, common = problem.views[0], {"sensor": problem.views[0].sensor, "integrator": problem.integrator}
+
+    def loss(latent: mi.Float, spp: int, seed: int) -> mi.Float:
+        problem.write_scene({KEY: latent})
+        parameters = problem.parameters if dr.grad_enabled(latent) else None
+        image = mi.render(problem.scene, parameters, spp=spp, seed=seed, seed_grad=seed + 100, **common)
+        return dr.mean(dr.square(image[..., :3] - view.target), axis=None)
+
+    slopes = []
+    for seed in range(6):
+        latent = dr.zeros(mi.Float, len(direction))
+        dr.enable_grad(latent)
+        dr.backward(loss(latent, 64, seed))
+        slopes.append(np.dot(np.array(dr.grad(latent)), direction))
+    h = 0.02
+    ahead, behind = (loss(mi.Float(s * direction), 4096, 0).array[0] for s in (h, -h))
+    difference = (ahead - behind) / (2 * h)
+    noise = np.std(slopes, ddof=1) / np.sqrt(len(slopes))
+    assert noise < 0.05 * abs(difference)
+    assert abs(np.mean(slopes) - difference) < 0.02 * abs(difference) + 4 * noise
+
+
+# ------------------------------------------------- remeshing, resuming, export
+
+
+def test_remeshing_goes_on_and_is_exported(pbdr_command: Callable, tmp_path: Path) -> None:
+    job = write_ball_job(tmp_path, REMESH)
+    run = tmp_path / "run"
+    outcome = pbdr_command("optimize", job, "--out", run)
+    assert outcome.code == 0, outcome.stderr
+    lines = history(run)
+    counts = [line["meshes"]["ball"]["vertices"] for line in lines if "meshes" in line]
+    assert counts[:2] == [162, 162] and counts[2] > 250
+    assert [line["step"] for line in lines if "meshes" in line] == [0, 2, 4]
+    assert lines[-1]["loss"] < 0.8 * lines[0]["loss"]
+    result = json.loads((run / "result.json").read_text())
+    assert result["meshes"]["ball"]["vertices"] == counts[2]
+    V, F = recovered(run)
+    assert len(V) == counts[2] and len(F) == result["meshes"]["ball"]["triangles"]
+    assert np.allclose(np.ptp(V, axis=0), result["parameters"][KEY]["final"], atol=1e-5)
+    # The scene, with and without the run's memory of it
+    outcome = pbdr_command("export", run, tmp_path / "again")
+    assert outcome.code == 0, outcome.stderr
+    for scene in (run / "scene", tmp_path / "again"):
+        mesh = next(shape for shape in load_scene(scene).shapes() if shape.id() == "ball")
+        assert np.allclose(triangles(mesh)[0], V, atol=1e-6) and np.array_equal(triangles(mesh)[1], F)
+
+
+def test_others_open_the_mesh(pbdr_command: Callable, tmp_path: Path) -> None:
+    trimesh = pytest.importorskip("trimesh")
+    assert pbdr_command("optimize", write_ball_job(tmp_path), "--out", tmp_path / "run", "--steps", 1).code == 0
+    mesh = trimesh.load(tmp_path / "run" / "scene" / "meshes" / "ball.ply", process=False)
+    assert mesh.vertices.shape == (162, 3) and mesh.faces.shape == (320, 3) and mesh.is_watertight
+    assert np.allclose(mesh.vertices, recovered(tmp_path / "run")[0], atol=1e-6)
+
+
+def test_resume_around_a_remeshing(pbdr_command: Callable, tmp_path: Path) -> None:
+    """A run that stops before the remeshing and after it ends at about the same surface as one that does not."""
+    job = write_ball_job(tmp_path, REMESH)
+    # No decay, so that fewer steps are the beginning of more
+    options = ("--set", "learning_rate_final=1")
+    assert pbdr_command("optimize", job, "--out", tmp_path / "whole", *options).code == 0
+    stops, saved = (3, 4, 6), []
+    for steps in stops:
+        resume = ["--resume"] if saved else []
+        outcome = pbdr_command("optimize", job, "--out", tmp_path / "parts", "--steps", steps, *resume, *options)
+        assert outcome.code == 0, outcome.stderr
+        with np.load(tmp_path / "parts" / "checkpoints" / "latest.npz", allow_pickle=False) as content:
+            saved.append(dict(content))
+    assert len(saved[0]["mesh/ball/faces"]) == 320 and len(saved[1]["mesh/ball/faces"]) > 500
+    # Once remeshed, a mesh is not remeshed again, and the optimizer goes on counting
+    assert np.array_equal(saved[1]["mesh/ball/faces"], saved[2]["mesh/ball/faces"])
+    assert [int(checkpoint[f"state/{KEY}/0.0"].item()) for checkpoint in saved] == list(stops)
+    moment = [np.abs(checkpoint[f"state/{KEY}/0.1"]).sum() for checkpoint in saved]
+    assert 0.2 * moment[0] < moment[1] < 5 * moment[0]
+    # Rounding decides where triangles go
+    whole, parts = recovered(tmp_path / "whole"), recovered(tmp_path / "parts")
+    assert surface_distance(whole, parts) < 0.02
+
+
+def test_a_problem_can_be_solved_twice(tmp_path: Path) -> None:
+    problem = pbdr.Problem.from_job(write_ball_job(tmp_path, REMESH))
+    first, second = pbdr.optimize(problem), pbdr.optimize(problem)
+    assert first.meshes["ball"]["vertices"] == second.meshes["ball"]["vertices"] > 250
+    assert np.isclose(first.loss_initial, second.loss_initial, rtol=1e-3)
+
+
+def test_meshes_in_python(tmp_path: Path) -> None:
+    write_ball_job(tmp_path)
+    scene = load_scene(tmp_path / "scene.xml")
+    targets = [np.array(mi.Bitmap(str(tmp_path / f"{name}.exr"))) for name in ("front", "side", "top")]
+    problem = pbdr.Problem.from_scene(
+        scene,
+        {"ball": {"kind": "mesh", "learning_rate": 0.05, "smoothness": 8}},
+        targets,
+        steps=4,
+        spp=4,
+        spp_evaluation=16,
+        integrator={"type": "pbdr", "max_depth": 2, "boundary": "auto", "hide_emitters": True},
+    )
+    result = pbdr.optimize(problem, out=tmp_path / "run")
+    assert result.loss_final < result.loss_initial
+    V, F = recovered(tmp_path / "run")
+    assert np.allclose(V.ravel(), result.values[KEY], atol=1e-6)
+    assert np.array_equal(F.ravel(), result.values["ball.faces"])
