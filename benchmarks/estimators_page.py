@@ -59,6 +59,18 @@ nothing moves it is what to use, and elsewhere it shows what the boundary is wor
 ![Some cases as images: reference, estimators and their errors](images/estimators.png)
 """
 
+RAYS = """## Auxiliary rays
+
+Mitsuba's reparameterized integrators, up to version 3.4, found velocities by auxiliary rays, and a ratio of two random
+sums made them biased. `boundary=warped_area` has that field to compare with (`warp_field=ratio`) beside two without
+bias, `blend` (its default, in the tables above) and `caps`. Bias against the number of rays, with one standard error,
+and efficiency:
+
+![Bias and efficiency of velocity fields against the number of auxiliary rays](images/velocity_fields.png)
+
+The figure is drawn by `benchmarks/velocity_fields.py`; [warped area](warped_area.md#bias-and-rays) has the numbers.
+"""
+
 
 def cell(row: Row) -> str:
     """One entry of the matrix."""
@@ -138,6 +150,7 @@ def page(results: dict, note: str = "") -> str:
             summary(rows, estimators),
             "## Case by case",
             matrix(rows, estimators),
+            RAYS,
             "## Why some did not answer\n",
             reasons(rows),
             "## The questions\n",
