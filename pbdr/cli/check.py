@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from ..compare.cases import Case
     from ..compare.perturbations import Perturbation
-    from ..optimize.job import ParameterEntry, PoseEntry
+    from ..optimize.entries import ParameterEntry, PoseEntry
 
 
 def register(app: typer.Typer) -> None:

@@ -28,6 +28,7 @@ def optimize(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in the folder.")] = False,
     steps: Annotated[int | None, typer.Option(help="Number of steps; default: the job's.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="End after this time.")] = None,
     assignments: SetOption = None,
     variant: VariantOption = None,
 ) -> None:
@@ -40,6 +41,8 @@ def optimize(
     from ..optimize.job import locate_job
     from ..optimize.loop import optimize as run_problem
 
+    if minutes is not None:
+        assignments = [*(assignments or []), f"minutes={minutes}"]
     checked = load_job(job, parse_assignments(assignments))
     name = locate_job(job).resolve()
     folder = out or Path("runs") / (name.parent.name if name.stem == "job" else name.stem)

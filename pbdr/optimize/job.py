@@ -6,121 +6,30 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
 
 import pydantic
 
 from .. import resources
 from ..errors import InputError, suggestion
-from .meshes.entry import MeshEntry, RegularizationEntry, RemeshEntry
-from .section import Number, Positive, Section
-
-Initial = float | list[float] | str
-#: What a pose consists of, in the order in which it is reported
-POSE_PARTS = ("rotation", "translation", "scale")
-
-_Triple = tuple[Number, Number, Number]
-_Limit = float | tuple[float, float, float]
-
-
-class View(Section):
-    """An image to match, and the sensor that took it."""
-
-    sensor: int | str = 0
-    target: str
-    color_space: Literal["linear", "srgb"] | None = None
-    mask: str | None = None
-
-
-class ParameterEntry(Section):
-    """Parameters to recover: one key, or all keys that a glob matches."""
-
-    kind: Literal["value"] = "value"
-    key: str
-    initial: Initial = "current"
-    bounds: tuple[float, float] | None = None
-    learning_rate: Positive = 0.02
-    reparameterization: str = "identity"
-    true: Initial | None = None
-
-
-class RotationEntry(Section):
-    """Rotation vector: its direction is the axis, its length the angle in degrees."""
-
-    initial: _Triple = (0, 0, 0)
-    bounds: tuple[_Limit, _Limit] | None = None
-    learning_rate: Positive = 1.0
-    representation: Literal["rotation_vector", "6d"] = "rotation_vector"
-    true: _Triple | None = None
-
-
-class TranslationEntry(Section):
-    """Translation in scene units."""
-
-    initial: _Triple = (0, 0, 0)
-    bounds: tuple[_Limit, _Limit] | None = None
-    learning_rate: Positive = 0.02
-    true: _Triple | None = None
-
-
-class ScaleEntry(Section):
-    """Uniform scale; its logarithm is optimized."""
-
-    initial: Positive = 1
-    bounds: tuple[float, float] | None = None
-    learning_rate: Positive = 0.02
-    true: Positive | None = None
-
-
-class PoseEntry(Section):
-    """A motion to recover, on top of where the scene file puts a shape, a sensor or an emitter."""
-
-    kind: Literal["pose"] = "pose"
-    key: str
-    pivot: _Triple | None = None
-    rotation: RotationEntry | None = None
-    translation: TranslationEntry | None = None
-    scale: ScaleEntry | None = None
-
-
-def _kind_of(entry: object) -> str:
-    """Which kind of parameter an entry describes; poses are recognized by their parts, too."""
-    if isinstance(entry, Section):
-        return entry.kind
-    if not isinstance(entry, Mapping):
-        return "value"
-    return str(entry.get("kind", "pose" if {*POSE_PARTS, "pivot"} & set(entry) else "value"))
-
-
-_PARAMETER_KINDS = {"value": ParameterEntry, "pose": PoseEntry, "mesh": MeshEntry}
-_AnyParameter = Annotated[
-    Annotated[ParameterEntry, pydantic.Tag("value")]
-    | Annotated[PoseEntry, pydantic.Tag("pose")]
-    | Annotated[MeshEntry, pydantic.Tag("mesh")],
-    pydantic.Discriminator(_kind_of),
-]
-
-
-class Integrator(pydantic.BaseModel):
-    """An integrator by plugin name; its other entries are the plugin's properties."""
-
-    model_config = pydantic.ConfigDict(extra="allow", frozen=True)
-    type: str = "pbdr"
-
-
-class OptimizerEntry(pydantic.BaseModel):
-    """One of Dr.Jit's optimizers; its other entries are the optimizer's options."""
-
-    model_config = pydantic.ConfigDict(extra="allow", frozen=True)
-    type: str = "adam"
-
-
-class Output(Section):
-    """What a run leaves, and how often."""
-
-    image_every: int = pydantic.Field(default=25, ge=0)
-    health_every: int = pydantic.Field(default=25, ge=0)
-    checkpoint_seconds: float = pydantic.Field(default=5.0, gt=0)
+from .entries import (
+    PARAMETER_KINDS,
+    AnyParameter,
+    Initial,
+    Integrator,
+    OptimizerEntry,
+    Output,
+    PointEntry,
+    RotationEntry,
+    ScaleEntry,
+    TranslationEntry,
+)
+from .losses.entry import LossEntry
+from .meshes.entry import RegularizationEntry, RemeshEntry
+from .priors import PriorEntry
+from .schedules import SamplingEntry, ScheduleEntry, StoppingEntry
+from .section import Positive, Section
+from .user_functions import is_import_path, locate_function
+from .views.entry import ExposureEntry, View
 
 
 class Job(Section):
@@ -131,15 +40,28 @@ class Job(Section):
     integrator: Integrator = Integrator()
     spp: int = pydantic.Field(default=16, ge=1)
     spp_gradient: int | None = pydantic.Field(default=None, ge=1)
+    sampling: SamplingEntry = SamplingEntry()
     spp_evaluation: int = pydantic.Field(default=256, ge=1)
     seed: int = pydantic.Field(default=0, ge=0)
     steps: int = pydantic.Field(default=100, ge=1)
     learning_rate_final: float = pydantic.Field(default=0.1, gt=0, le=1)
+    schedule: ScheduleEntry = ScheduleEntry()
+    minutes: Positive | None = None
+    stopping: StoppingEntry | None = None
+    batch: int | None = pydantic.Field(default=None, ge=1)
     loss: str = "relative_l2"
+    losses: tuple[LossEntry, ...] = ()
+    priors: tuple[PriorEntry, ...] = ()
     optimizer: OptimizerEntry = OptimizerEntry()
     views: list[View] = pydantic.Field(min_length=1)
-    parameters: list[_AnyParameter] = pydantic.Field(min_length=1)
+    parameters: list[AnyParameter] = pydantic.Field(min_length=1)
     output: Output = Output()
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> Job:
+        if self.losses and "loss" in self.model_fields_set:
+            raise ValueError("a job has either 'loss' or a list of 'losses'")
+        return self
 
 
 def locate_job(source: str | Path) -> Path:
@@ -244,7 +166,7 @@ def _sentence(problem: dict, path: Path | None, text: str, overrides: Mapping[st
         return f"{where}the entry '{name}' is missing"
     if problem["type"] == "union_tag_invalid":
         found = problem["ctx"]["tag"]
-        return f"{where}'{name}.kind' is '{found}', which does not exist{suggestion(found, _PARAMETER_KINDS)}"
+        return f"{where}'{name}.kind' is '{found}', which does not exist{suggestion(found, PARAMETER_KINDS)}"
     what = problem["msg"][0].lower() + problem["msg"][1:]
     return f"{where}'{name}' is {problem['input']!r}, but {what}"
 
@@ -255,7 +177,7 @@ def _location(problem: dict) -> tuple[list, str]:
     location = [part for part in problem["loc"] if not (isinstance(part, str) and part.startswith(types))]
     location = [part for part in location if part not in ("float", "str", "int")]
     kind = "value"
-    if location[:1] == ["parameters"] and len(location) > 2 and location[2] in _PARAMETER_KINDS:
+    if location[:1] == ["parameters"] and len(location) > 2 and location[2] in PARAMETER_KINDS:
         kind = location.pop(2)
     return location, kind
 
@@ -266,8 +188,11 @@ def _allowed(location: list, kind: str) -> list[str]:
     Args:
         kind: Of the parameter, where the section belongs to one.
     """
-    sections = {"views": View, "parameters": _PARAMETER_KINDS[kind], "output": Output}
+    sections = {"views": View, "exposure": ExposureEntry, "parameters": PARAMETER_KINDS[kind], "output": Output}
+    sections |= {"losses": LossEntry, "priors": PriorEntry}
+    sections |= {"schedule": ScheduleEntry, "sampling": SamplingEntry, "stopping": StoppingEntry}
     sections |= {"rotation": RotationEntry, "translation": TranslationEntry, "scale": ScaleEntry}
+    sections |= {"origin": PointEntry, "target": PointEntry}
     sections |= {"regularization": RegularizationEntry, "remesh": RemeshEntry}
     inner = [sections[part] for part in location if part in sections]
     return list((inner[-1] if inner else Job).model_fields)
@@ -299,13 +224,28 @@ def _with_absolute_paths(job: Job, folder: Path) -> Job:
     def values(initial: Initial | None) -> Initial | None:
         return absolute(initial) if isinstance(initial, str) and initial not in ("current", "uniform") else initial
 
+    def network(name: str | None) -> str | None:
+        if name is None or is_import_path(name):
+            return name and locate_function(name, folder)
+        return absolute(name)
+
     bundled = resources.folder("scenes") / job.scene / "scene.xml"
     scene = str(bundled) if bundled.is_file() and not (folder / job.scene).exists() else absolute(job.scene)
+    images = ("target", "mask", "depth", "normals")
     views = [
-        v.model_copy(update={"target": absolute(v.target), "mask": v.mask and absolute(v.mask)}) for v in job.views
+        v.model_copy(update={name: getattr(v, name) and absolute(getattr(v, name)) for name in images})
+        for v in job.views
     ]
-    files = {"value": ("initial", "true"), "mesh": ("true",), "pose": ()}
+    files = {"value": ("initial", "true"), "mesh": ("true",), "pose": (), "look_at": ()}
     parameters = [
         p.model_copy(update={name: values(getattr(p, name)) for name in files[p.kind]}) for p in job.parameters
     ]
-    return job.model_copy(update={"scene": scene, "views": views, "parameters": parameters})
+    losses = tuple(
+        entry.model_copy(update={"type": locate_function(entry.type, folder), "network": network(entry.network)})
+        for entry in job.losses
+    )
+    priors = tuple(entry.model_copy(update={"type": locate_function(entry.type, folder)}) for entry in job.priors)
+    update = {"scene": scene, "views": views, "parameters": parameters, "priors": priors}
+    # An entry that is set counts as chosen
+    update |= {"losses": losses} if losses else {"loss": locate_function(job.loss, folder)}
+    return job.model_copy(update=update)

@@ -14,9 +14,13 @@ import numpy as np
 from ..errors import InputError, NonFiniteError
 from ..seeds import derive_seed
 from . import optimizers
+from .control import Control
+from .gradients import differentiate
 from .meshes.run import remesh_due
-from .problem import Problem, View
+from .problem import Problem
 from .record import Record, json_text, write_text
+from .schedules import rate_factor
+from .views.pictures import evaluated_pictures
 
 #: Steps with a non-finite loss or gradient that may follow each other before a run ends
 NON_FINITE_LIMIT = 3
@@ -46,6 +50,7 @@ class Result:
     parameters: dict[str, dict]  #: key → initial, final, and true with error where the job states the truth
     values: dict[str, np.ndarray]  #: key → final numbers in the parameter's shape
     folder: Path | None  #: run folder, if there is one
+    end: str  #: why it ended: after its last step (steps), on a plateau, or after its minutes
     meshes: dict[str, dict]  #: id → vertices, triangles, and how many triangles are flipped, degenerate, …
 
     def to_dict(self) -> dict:
@@ -54,6 +59,7 @@ class Result:
             "loss_initial": self.loss_initial,
             "loss_final": self.loss_final,
             "steps": self.steps,
+            "end": self.end,
             "seconds": self.seconds,
             "parameters": self.parameters,
             **({"meshes": self.meshes} if self.meshes else {}),
@@ -106,7 +112,10 @@ def optimize(
 def _images(problem: Problem) -> dict[str, np.ndarray]:
     """Targets and masks by name."""
     images = {f"target of {view.name}": np.array(view.target) for view in problem.views}
-    return images | {f"mask of {view.name}": np.array(view.mask) for view in problem.views if view.mask is not None}
+    for view in problem.views:
+        others = {"mask": view.mask, "depth": view.depth, "normals": view.normals}
+        images |= {f"{what} of {view.name}": np.array(image) for what, image in others.items() if image is not None}
+    return images
 
 
 class _Run:
@@ -118,6 +127,7 @@ class _Run:
         self.progress = progress
         self.record: Record | None = None
         self.optimizer = optimizers.make(problem.job.optimizer, problem.variables)
+        self.control = Control(problem.job)
         self.step = 0
         self.seconds = 0.0
         self.loss_initial = float("nan")
@@ -136,7 +146,7 @@ class _Run:
             self.record.keep_history(self.step)
         base = self.seconds - (time.perf_counter() - start) if resume else 0.0
         try:
-            while self.step < self.problem.job.steps:
+            while self.step < self.problem.job.steps and not self._end():
                 self.problem = remesh_due(self.problem, self.optimizer, self.step)
                 done = self._take_step()
                 if self.progress:
@@ -170,7 +180,8 @@ class _Run:
     def _advance(self) -> Step:
         """Change the variables, unless loss or gradient is not finite."""
         began, problem = time.perf_counter(), self.problem
-        loss, flaw = self._differentiate()
+        spp = self.control.spp(self.step)
+        loss, flaw = differentiate(problem, self.optimizer, self.control.views(self.step), spp, self._seed)
         if flaw:
             self.failures += 1
             if self.failures >= NON_FINITE_LIMIT:
@@ -180,80 +191,33 @@ class _Run:
                 )
         else:
             self.failures = 0
-            optimizers.set_learning_rates(self.optimizer, problem.variables, self._decay())
+            gradients = {v.key: dr.ravel(dr.grad(self.optimizer[v.key])) for v in problem.variables}
+            if change := self.control.observe(loss, gradients):
+                mi.Log(mi.LogLevel.Info, f"step {self.step}: {change}")
+            optimizers.set_learning_rates(self.optimizer, problem.variables, self._rate_factors())
             optimizers.step(self.optimizer, problem.variables)
             for variable in problem.variables:
                 self.optimizer[variable.key] = variable.project(self.optimizer[variable.key])
         return Step(self.step, problem.job.steps, loss, time.perf_counter() - began, flaw)
 
-    def _differentiate(self) -> tuple[float, str]:
-        """Loss and gradients of all views at the current variables, and what was not finite, if anything."""
+    def _rate_factors(self) -> dict[str, float]:
+        """Factor of each variable's learning rate."""
         problem, job = self.problem, self.problem.job
-        for variable in problem.variables:
-            dr.set_grad(self.optimizer[variable.key], 0)
-        checks = []
-        for index, view in enumerate(problem.views):
-            self._write_scene()
-            image = mi.render(
-                problem.scene,
-                problem.parameters,
-                sensor=view.sensor,
-                integrator=problem.integrator,
-                spp=job.spp,
-                spp_grad=job.spp_gradient or job.spp,
-                seed=self._seed("primal", index),
-                seed_grad=self._seed("gradient", index),
-            )
-            loss = self._loss(image, view) / len(problem.views)
-            dr.backward(loss)
-            sums = [dr.sum(dr.ravel(dr.grad(self.optimizer[v.key]))) for v in problem.variables]
-            checks += [dr.detach(loss).array, *sums]
-        checks += self._regularize()
-        # One look at numbers for the whole step
-        table = np.array(dr.concat([mi.Float(x) for x in checks])).reshape(-1, 1 + len(problem.variables))
-        return float(table[: len(problem.views), 0].sum()), self._flaw(table)
+        progress = self.step / job.steps
+        if job.minutes is not None:
+            # Rates fall in time even if the time ends before the steps
+            progress = max(progress, min(1.0, self.seconds / (60 * job.minutes)))
+        schedules = {v.key: problem.schedules.get(v.key, job.schedule) for v in problem.variables}
+        return {
+            key: rate_factor(entry, self.step, progress, job.learning_rate_final) for key, entry in schedules.items()
+        }
 
-    def _regularize(self) -> list[mi.Float]:
-        """Add the gradients of priors; a row for the finite check where there are any."""
-        penalties = [mesh.penalty(self.optimizer[mesh.variable.key]) for mesh in self.problem.meshes]
-        penalties = [penalty for penalty in penalties if penalty is not None]
-        if not penalties:
-            return []
-        penalty = sum(penalties)
-        dr.backward(penalty)
-        return [dr.detach(penalty), *(dr.sum(dr.ravel(dr.grad(self.optimizer[v.key]))) for v in self.problem.variables)]
-
-    def _decay(self) -> float:
-        """Factor of all learning rates: 1, then in the last third exponentially to the job's last one.
-
-        Small steps at the end average the noise of the gradients out.
-        """
-        job = self.problem.job
-        third = job.steps / 3
-        return job.learning_rate_final ** max(0.0, (self.step - 2 * third) / third)
-
-    def _flaw(self, table: np.ndarray) -> str:
-        """The first view and parameter whose numbers are not finite."""
-        sources = [f"view '{view.name}'" for view in self.problem.views] + ["the regularization"]
-        for row, source in zip(table, sources, strict=False):
-            if not np.isfinite(row[0]):
-                return f"the loss of {source} is {row[0]}"
-            for value, variable in zip(row[1:], self.problem.variables, strict=True):
-                if not np.isfinite(value):
-                    return f"the gradient of parameter '{variable.key}' in {source} is not finite"
-        return ""
-
-    def _write_scene(self) -> None:
-        """Apply the variables anew: a backward pass consumes the graph between variable and scene."""
-        self.problem.write_scene(self.optimizer)
-
-    def _loss(self, image: mi.TensorXf, view: View) -> mi.TensorXf:
-        image = image[..., :3]
-        values = self.problem.loss(image, view.target)
-        if view.mask is None:
-            return dr.mean(values, axis=None)
-        weights = view.mask + dr.zeros(mi.TensorXf, values.shape)
-        return dr.sum(values * weights, axis=None) / dr.sum(weights, axis=None)
+    def _end(self) -> str:
+        """Why the run is over before its last step; empty if it is not."""
+        minutes = self.problem.job.minutes
+        if minutes is not None and self.seconds >= 60 * minutes:
+            return "minutes"
+        return "plateau" if self.control.is_plateau() else ""
 
     def _seed(self, label: str, view: int) -> mi.UInt32:
         """Opaque, so that no kernel is compiled again for the next step."""
@@ -265,19 +229,17 @@ class _Run:
         """Loss with many samples; writes the images if there is a folder."""
         problem, total = self.problem, 0.0
         with dr.suspend_grad():
-            self._write_scene()
+            problem.write_scene(self.optimizer)
             for index, view in enumerate(problem.views):
-                seed = dr.opaque(mi.UInt32, derive_seed(problem.job.seed, "evaluation", label, index))
-                image = mi.render(
-                    problem.scene,
-                    sensor=view.sensor,
-                    integrator=problem.integrator,
-                    spp=problem.job.spp_evaluation,
-                    seed=seed,
-                )
-                total += float(np.array(self._loss(image, view)).ravel()[0]) / len(problem.views)
+
+                def seed(purpose: str, index: int = index) -> mi.UInt32:
+                    return dr.opaque(mi.UInt32, derive_seed(problem.job.seed, purpose, label, index))
+
+                pictures = evaluated_pictures(problem, view, self.optimizer, problem.job.spp_evaluation, seed)
+                total += float(np.array(problem.objective(pictures)).ravel()[0]) / len(problem.views)
                 if self.record:
-                    self.record.write_image(f"{label}_{view.name}", image)
+                    renderings = pictures["image"].renderings
+                    self.record.write_image(f"{label}_{view.name}", sum(renderings) / len(renderings))
                     if label == "before":
                         self.record.write_image(f"target_{view.name}", view.target)
         return total
@@ -316,6 +278,7 @@ class _Run:
         arrays = {f"value/{key}": array for key, array in values.items()}
         for mesh in self.problem.meshes:
             arrays |= mesh.arrays()
+        arrays |= self.control.arrays()
         self.record.save(meta, arrays | optimizers.state_arrays(self.optimizer))
 
     def _restore(self) -> bool:
@@ -329,6 +292,7 @@ class _Run:
         if self.problem.meshes:
             self.problem = self.problem.with_meshes([mesh.restored(arrays) for mesh in self.problem.meshes])
         optimizers.restore(self.optimizer, arrays)
+        self.control.restore(arrays)
         return True
 
     def _health(self) -> dict[str, dict]:
@@ -354,7 +318,15 @@ class _Run:
             values |= mesh.scene_values(self.optimizer[mesh.variable.key])
         folder = self.record.folder if self.record else None
         return Result(
-            self.loss_initial, loss_final, self.step, self.seconds, parameters, values, folder, self._health()
+            loss_initial=self.loss_initial,
+            loss_final=loss_final,
+            steps=self.step,
+            seconds=self.seconds,
+            parameters=parameters,
+            values=values,
+            folder=folder,
+            end="steps" if self.step >= self.problem.job.steps else self._end(),
+            meshes=self._health(),
         )
 
     def _finish(self, result: Result) -> None:

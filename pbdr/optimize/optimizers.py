@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import drjit as dr
@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import InputError, suggestion
 
 if TYPE_CHECKING:
-    from .job import OptimizerEntry
+    from .entries import OptimizerEntry
     from .parameters import Variable
 
 _OPTIMIZERS = {name.lower(): getattr(drjit.opt, name) for name in ("Adam", "AdamW", "RMSProp", "SGD")}
@@ -36,13 +36,15 @@ def make(entry: OptimizerEntry, variables: Sequence[Variable]) -> drjit.opt.Opti
         raise InputError(f"optimizer '{entry.type}': {error}") from None
     for variable in variables:
         optimizer[variable.key] = variable.latent(variable.initial)
-    set_learning_rates(optimizer, variables, 1.0)
+    set_learning_rates(optimizer, variables, dict.fromkeys((v.key for v in variables), 1.0))
     return optimizer
 
 
-def set_learning_rates(optimizer: drjit.opt.Optimizer, variables: Sequence[Variable], factor: float) -> None:
-    """Give every variable its own learning rate, times a common factor."""
-    optimizer.set_learning_rate({v.key: v.learning_rate * factor for v in variables})
+def set_learning_rates(
+    optimizer: drjit.opt.Optimizer, variables: Sequence[Variable], factors: Mapping[str, float]
+) -> None:
+    """Give every variable its own learning rate, times its factor."""
+    optimizer.set_learning_rate({v.key: v.learning_rate * factors[v.key] for v in variables})
 
 
 def step(optimizer: drjit.opt.Optimizer, variables: Sequence[Variable]) -> None:

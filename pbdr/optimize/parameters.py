@@ -16,7 +16,7 @@ from ..scene_parameters import assign_parameter, numbers
 from .constraints import Reparameterization, default_bounds, find_reparameterization
 
 if TYPE_CHECKING:
-    from .job import Initial, ParameterEntry
+    from .entries import Initial, ParameterEntry
 
 #: Parameters with more entries than this are summarized in histories and results
 LARGE = 16
@@ -50,6 +50,7 @@ class Variable:
     unit: str = ""
     error: Callable[[np.ndarray, np.ndarray], float] = root_mean_square  #: of a value against the truth, in ``unit``
     summary: Callable[[np.ndarray], float | list | dict] = summarize  #: of a value, for histories and results
+    in_scene: bool = True  #: whether it is a parameter of the scene itself, not of a pose or an image
     is_uniform: bool = False  #: whether all its numbers move by the same share of their gradients
 
     def latent(self, values: np.ndarray) -> mi.Float:

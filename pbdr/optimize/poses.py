@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import InputError, suggestion
 from ..scene_parameters import numbers
 from .constraints import Reparameterization, find_reparameterization
-from .job import POSE_PARTS, PoseEntry, RotationEntry, ScaleEntry, TranslationEntry
+from .entries import POSE_PARTS, PoseEntry, RotationEntry, ScaleEntry, TranslationEntry
 from .parameters import Variable
 from .rotations import REPRESENTATIONS, Representation, angle_between, matrix_vector
 
@@ -195,6 +195,7 @@ def _variable(key: str, part: str, entry: RotationEntry | TranslationEntry | Sca
         initial=initial,
         truth=truth,
         unit=_UNITS[part],
+        in_scene=False,
         error=angle_between if part == "rotation" else _distance,
     )
 

@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import drjit as dr
 import mitsuba as mi
 import numpy as np
 
-from ..capabilities import refusal
 from ..errors import InputError
 from ..integrators import make_integrator
-from ..scene import load_scene, require_emitters, select_sensor
-from ..scene_parameters import ParameterInfo, describe_parameters, find_parameters, numbers, scene_parameters
+from ..scene import load_scene, require_emitters
+from ..scene_parameters import numbers, scene_parameters
 from . import optimizers
+from .aims import Aim
 from .job import Job, check_job, load_job
-from .job import View as ViewEntry
-from .losses import Loss, find_loss
-from .meshes.unknown import MeshUnknown, make_meshes
-from .parameters import Variable, make_variable
-from .poses import Pose, make_poses
-
-_LDR = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tga"})
-
-
-@dataclasses.dataclass(frozen=True)
-class View:
-    """An image to match."""
-
-    name: str
-    sensor: mi.Sensor
-    target: mi.TensorXf  #: linear radiance [H, W, C]
-    mask: mi.TensorXf | None  #: weight of each pixel [H, W, 1]
+from .losses.objective import Objective, make_objective
+from .meshes.unknown import MeshUnknown
+from .parameters import Variable
+from .poses import Pose
+from .priors import Prior, make_priors
+from .schedules import ScheduleEntry
+from .unknowns import make_unknowns
+from .views.view import View, make_view
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +41,12 @@ class Problem:
     integrator: mi.Integrator
     parameters: mi.SceneParameters
     variables: Sequence[Variable]  #: all of them, those of poses and meshes included
-    poses: Sequence[Pose]
+    poses: Sequence[Pose | Aim]
     views: Sequence[View]
-    loss: Loss
+    objective: Objective
     meshes: Sequence[MeshUnknown] = ()
+    priors: Sequence[Prior] = ()
+    schedules: Mapping[str, ScheduleEntry] = dataclasses.field(default_factory=dict)  #: by key, where not the job's
 
     @classmethod
     def from_job(cls, source: str | Path | Job, overrides: Mapping[str, str] | None = None) -> Problem:
@@ -85,12 +78,14 @@ class Problem:
             scene: Loaded with ``optimize=False``.
             parameters: Keys or globs, or a mapping from them to entries such as ``{"learning_rate": 0.05}``.
             targets: One linear image for each of the scene's sensors, in their order. [H, W, C] each
-            settings: Other entries of a job: ``spp``, ``steps``, ``loss``, ``integrator`` (a name or mapping), …
+            settings: Other entries of a job: ``spp``, ``steps``, ``integrator`` (a name or mapping), ``views`` (a list
+                in place of the default one), ``loss`` (a name or a function of an image and its target), …
 
         Example:
             >>> problem = Problem.from_scene(scene, {"wall.bsdf.reflectance.value": {"initial": 0.5}}, [photo])
         """
         _require_derivatives()
+        loss = settings.pop("loss") if callable(settings.get("loss")) else None
         entries = parameters if isinstance(parameters, Mapping) else {key: {} for key in parameters}
         named = {name: settings.pop(name) for name in ("integrator", "optimizer") if name in settings}
         job = check_job(
@@ -99,59 +94,53 @@ class Problem:
                 "views": [{"sensor": k, "target": ""} for k in range(len(targets))],
                 "parameters": [{"key": key, **entry} for key, entry in entries.items()],
                 **{name: {"type": value} if isinstance(value, str) else value for name, value in named.items()},
+                **({} if loss is None else {"loss": f"{loss.__module__}:{loss.__qualname__}"}),
                 **settings,
             }
         )
-        return cls._check(job, scene, targets)
+        return cls._check(job, scene, targets, loss)
 
     @classmethod
-    def _check(cls, job: Job, scene: mi.Scene, targets: Sequence[np.ndarray] | None = None) -> Problem:
+    def _check(
+        cls,
+        job: Job,
+        scene: mi.Scene,
+        targets: Sequence[np.ndarray] | None = None,
+        loss: Callable | None = None,
+    ) -> Problem:
         require_emitters(scene)
         integrator = make_integrator(job.integrator.model_dump())
-        loss = find_loss(job.loss)
+        objective = make_objective(job.loss if loss is None else loss, job.losses)
         parameters = scene_parameters(scene)
-        infos = {info.key: info for info in describe_parameters(scene)}
-        places: dict[str, str] = {}
-        variables: list[Variable] = []
-        poses: list[Pose] = []
-        meshes: list[MeshUnknown] = []
-        for position, entry in enumerate(job.parameters):
-            where = f"parameters.{position}"
-            if entry.kind == "pose":
-                made = make_poses(parameters, entry, where)
-                keys = [key for pose in made for key in pose.keys]
-            elif entry.kind == "mesh":
-                made = make_meshes(scene, entry, where)
-                keys = [mesh.variable.key for mesh in made]
-            else:
-                keys = _find_keys(infos.values(), entry.key, where)
-            for key in keys:
-                if reason := refusal(integrator, scene, infos[key]):
-                    raise InputError(f"{where}: {reason}")
-                if key in places:
-                    raise InputError(f"{where}: parameter '{key}' is named twice, here and in {places[key]}")
-                places[key] = where
-            if entry.kind == "pose":
-                poses += made
-                variables += [variable for pose in made for variable in pose.parts.values()]
-            elif entry.kind == "mesh":
-                meshes += made
-                variables += [mesh.variable for mesh in made]
-            else:
-                variables += [make_variable(scene, parameters, key, entry, where) for key in keys]
+        unknowns = make_unknowns(scene, parameters, integrator, job.parameters)
         parameters.update()
-        optimizers.make(job.optimizer, variables)
         views = [
-            _make_view(scene, entry, position, None if targets is None else targets[position])
+            make_view(scene, entry, position, None if targets is None else targets[position])
             for position, entry in enumerate(job.views)
         ]
-        return cls(job, scene, integrator, parameters, variables, poses, views, loss, meshes)
+        _check_views(views, objective, unknowns.moving)
+        values = {variable.key: variable for variable in unknowns.variables if variable.in_scene}
+        priors = make_priors(job.priors, values)
+        variables = unknowns.variables + [v.exposure for v in views if isinstance(v.exposure, Variable)]
+        optimizers.make(job.optimizer, variables)
+        return cls(
+            job=job,
+            scene=scene,
+            integrator=integrator,
+            parameters=parameters,
+            variables=variables,
+            poses=unknowns.poses,
+            views=views,
+            objective=objective,
+            meshes=unknowns.meshes,
+            priors=priors,
+            schedules=unknowns.schedules,
+        )
 
     def write_scene(self, latents: Mapping[str, mi.Float]) -> None:
         """Put the optimizer's variables into the scene, attached."""
-        posed = {variable.key for pose in self.poses for variable in pose.parts.values()}
         for variable in self.variables:
-            if variable.key not in posed:
+            if variable.in_scene:
                 variable.write(latents[variable.key], self.parameters)
         for pose in self.poses:
             pose.write(latents, self.parameters)
@@ -163,8 +152,7 @@ class Problem:
             with dr.suspend_grad():
                 self.write_scene(latents)
         posed = [key for pose in self.poses for key in pose.keys]
-        parts = {variable.key for pose in self.poses for variable in pose.parts.values()}
-        values = {v.key: v.values(latents[v.key]) for v in self.variables if v.key not in parts}
+        values = {v.key: v.values(latents[v.key]) for v in self.variables if v.in_scene}
         for mesh in self.meshes:
             values |= mesh.scene_values(latents[mesh.variable.key])
         return values | {key: numbers(self.parameters[key]) for key in posed}
@@ -183,11 +171,17 @@ class Problem:
         )
 
 
-def _find_keys(infos: Iterable[ParameterInfo], pattern: str, where: str) -> list[str]:
-    try:
-        return find_parameters(infos, pattern)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
+def _check_views(views: Sequence[View], objective: Objective, moving: str) -> None:
+    """Refuse views that lack what a loss looks at, and backgrounds whose derivative is not known."""
+    for what in objective.pictures - {"image"}:
+        if all(getattr(view, what) is None for view in views):
+            raise InputError(f"a loss looks at {what}, but no view has an entry '{what}'")
+    for position, view in enumerate(views):
+        if view.background is not None and moving:
+            raise InputError(
+                f"views.{position}: with '{moving}' unknown, which moves outlines, 'background' must be black: the "
+                "coverage of pixels has no derivative"
+            )
 
 
 def _require_derivatives() -> None:
@@ -196,55 +190,3 @@ def _require_derivatives() -> None:
         raise InputError("no Mitsuba variant is set: call mi.set_variant('llvm_ad_rgb') first")
     if "_ad_" not in mi.variant():
         raise InputError(f"the variant '{mi.variant()}' cannot differentiate; use one such as llvm_ad_rgb")
-
-
-def _make_view(scene: mi.Scene, entry: ViewEntry, position: int, image: np.ndarray | None) -> View:
-    where = f"views.{position}"
-    try:
-        sensor = select_sensor(scene, entry.sensor)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-    target = np.asarray(image, np.float32) if image is not None else read_image(entry.target, entry.color_space, where)
-    name = f"target of {where}" if image is not None else f"target '{entry.target}'"
-    if target.ndim != 3:
-        raise InputError(f"{where}: {name} must be an array [height, width, channels], got {target.ndim} axes")
-    width, height = (int(n) for n in sensor.film().crop_size())
-    if target.shape[:2] != (height, width):
-        raise InputError(
-            f"{where}: {name} has {target.shape[1]} × {target.shape[0]} pixels, but sensor '{sensor.id()}' takes "
-            f"{width} × {height}"
-        )
-    if count := int((~np.isfinite(target)).sum()):
-        raise InputError(f"{where}: {name} has {count} values that are NaN or infinite")
-    mask = None
-    if entry.mask:
-        mask = read_image(entry.mask, "linear", where).mean(axis=-1, keepdims=True)
-        if mask.shape[:2] != (height, width):
-            raise InputError(f"{where}: mask '{entry.mask}' must have {width} × {height} pixels")
-        if not mask.any():
-            raise InputError(f"{where}: mask '{entry.mask}' hides every pixel")
-        mask = mi.TensorXf(mask)
-    view = sensor.id() or f"view_{position}"
-    return View(f"{position}_{view}", sensor, mi.TensorXf(target[..., :3]), mask)
-
-
-def read_image(path: str, color_space: str | None, where: str) -> np.ndarray:
-    """An image file as linear RGB. [H, W, 3]
-
-    Args:
-        color_space: ``linear`` or ``srgb``; files with 8 bits must state it.
-        where: Name of the job's entry for error sentences.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise InputError(f"{where}: the image '{path}' does not exist")
-    if file.suffix.lower() in _LDR and color_space is None:
-        raise InputError(f"{where}: '{file.name}' needs an entry 'color_space': 'srgb' (usual) or 'linear'")
-    try:
-        bitmap = mi.Bitmap(str(file))
-    except RuntimeError as error:
-        raise InputError(f"{where}: the image '{path}' cannot be read: {str(error).strip().splitlines()[-1]}") from None
-    if color_space is not None:
-        bitmap.set_srgb_gamma(color_space == "srgb")
-    linear = bitmap.convert(mi.Bitmap.PixelFormat.RGB, mi.Struct.Type.Float32, srgb_gamma=False)
-    return np.array(linear, dtype=np.float32)

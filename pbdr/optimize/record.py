@@ -23,12 +23,13 @@ from .job import Job
 
 def job_text(job: Job) -> str:
     """A checked job as TOML, with absolute paths."""
-    return tomlkit.dumps(job.model_dump(exclude_none=True))
+    # A job has either one loss or a list
+    return tomlkit.dumps(job.model_dump(exclude_none=True, exclude={"loss"} if job.losses else None))
 
 
 def fingerprint(job: Job) -> str:
     """What makes two jobs the same run: all but the number of steps and what is written."""
-    data = job.model_dump(exclude={"steps", "output", "description"})
+    data = job.model_dump(exclude={"steps", "minutes", "stopping", "output", "description"})
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 

@@ -18,6 +18,7 @@ import pbdr
 from pbdr.cli.optimize import _Display
 from pbdr.errors import InputError, NonFiniteError
 from pbdr.optimize import Step, load_job, losses
+from pbdr.optimize.gradients import differentiate
 from pbdr.optimize.loop import _Run
 from pbdr.scene import load_scene
 from pbdr.scene_parameters import scene_parameters
@@ -592,6 +593,6 @@ def test_every_view_contributes_to_a_colour(tmp_path: Path) -> None:
         job = load_job(write_job(tmp_path)).model_copy(update={"spp": 256})
         job = job.model_copy(update={"views": list(job.views) * views})
         run = _Run(pbdr.Problem.from_job(job), None)
-        run._differentiate()
+        differentiate(run.problem, run.optimizer, range(views), run.problem.job.spp, run._seed)
         gradients.append(np.array(dr.grad(run.optimizer[WALL])))
     np.testing.assert_allclose(gradients[1], gradients[0], rtol=0.05)

@@ -15,11 +15,15 @@ import pytest
 from pbdr.errors import InputError
 from pbdr.optimize import load_job
 from pbdr.optimize.constraints import _BOUNDS, _reparameterizations, default_bounds, find_reparameterization
-from pbdr.optimize.job import Job, Output, ParameterEntry, View, check_job
-from pbdr.optimize.losses import _losses, find_loss
+from pbdr.optimize.entries import Output, ParameterEntry, PointEntry
+from pbdr.optimize.job import Job, check_job
+from pbdr.optimize.losses import LossEntry, _losses, find_loss
 from pbdr.optimize.optimizers import make, restore, state_arrays
 from pbdr.optimize.parameters import Variable, read_values
+from pbdr.optimize.priors import PRIORS
 from pbdr.optimize.record import job_text
+from pbdr.optimize.schedules import SamplingEntry, ScheduleEntry, StoppingEntry
+from pbdr.optimize.views.entry import View
 from pbdr.resources import folder
 
 from ..tiny import line_of, write_job
@@ -324,7 +328,8 @@ def test_state_of_optimizers_round_trips(options: dict) -> None:
 
 
 def test_the_reference_knows_every_entry() -> None:
-    text = (Path(__file__).resolve().parents[2] / "docs" / "jobs.md").read_text(encoding="utf-8")
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    text, losses = ((docs / f"{name}.md").read_text(encoding="utf-8") for name in ("jobs", "losses"))
     example = check_job(tomllib.loads(text.split("```toml\n")[1].split("```")[0]))
     assert len(example.views) == len(example.parameters) == 2
     for section in (Job, View, ParameterEntry, Output):
@@ -333,8 +338,11 @@ def test_the_reference_knows_every_entry() -> None:
             assert row or f"`[{name}]`" in text, name
             if row and isinstance(field.default, int | float | str):
                 assert json.loads(row[1].strip("`")) == field.default, name
-    for name in _losses:
-        assert f"| `{name}` |" in text
+    for section in (ScheduleEntry, SamplingEntry, StoppingEntry, PointEntry):
+        for name in section.model_fields:
+            assert f"`{name}`" in text, name
+    for name in (*_losses, *PRIORS, *LossEntry.model_fields):
+        assert f"| `{name}` |" in losses, name
     for name in _BOUNDS:
         assert f"`{name}`" in text
     for name in _reparameterizations:

@@ -6,6 +6,7 @@ from typing import Literal
 
 import pydantic
 
+from ..schedules import ScheduleEntry
 from ..section import NonNegative, Positive, Section
 
 
@@ -36,6 +37,7 @@ class MeshEntry(Section):
     learning_rate: Positive | None = None
     regularization: RegularizationEntry = RegularizationEntry()
     remesh: tuple[RemeshEntry, ...] = ()
+    schedule: ScheduleEntry | None = None
     true: str | None = None
 
     @pydantic.model_validator(mode="after")

@@ -1,38 +1,14 @@
-"""How far an image is from its target, found by name."""
+"""Losses that compare pixel by pixel."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import drjit as dr
 import mitsuba as mi
 
-from ..errors import InputError, suggestion
+from .registry import register
 
 #: Added to radiance where a loss divides by it, so that black pixels do not dominate
 RELATIVE_OFFSET = 0.01
-
-Loss = Callable[["mi.TensorXf", "mi.TensorXf"], "mi.TensorXf"]
-
-_losses: dict[str, Loss] = {}
-
-
-def register(loss: Loss) -> Loss:
-    """Make a loss available under its function's name; it returns one value for each pixel and channel."""
-    _losses[loss.__name__] = loss
-    return loss
-
-
-def find_loss(name: str) -> Loss:
-    """A loss by its name.
-
-    Example:
-        >>> find_loss("l2").__name__
-        'l2'
-    """
-    if name not in _losses:
-        raise InputError(f"'loss' is '{name}', which does not exist{suggestion(name, _losses)}")
-    return _losses[name]
 
 
 @register
@@ -51,6 +27,12 @@ def l2(image: mi.TensorXf, target: mi.TensorXf) -> mi.TensorXf:
 def relative_l2(image: mi.TensorXf, target: mi.TensorXf) -> mi.TensorXf:
     """((I − T) / (T + 0.01))²: bright and dark regions count alike, and noise in I stays unbiased to first order."""
     return dr.square((image - target) / (dr.abs(target) + RELATIVE_OFFSET))
+
+
+@register
+def smape(image: mi.TensorXf, target: mi.TensorXf) -> mi.TensorXf:
+    """|I − T| / (|I| + |T| + 0.01): relative, and never more than 1, so that fireflies pull little."""
+    return dr.abs(image - target) / (dr.abs(image) + dr.abs(target) + RELATIVE_OFFSET)
 
 
 @register

@@ -1,0 +1,68 @@
+"""Reading images as linear RGB with straight alpha."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mitsuba as mi
+import numpy as np
+
+from ...errors import InputError
+
+_LDR = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tga"})
+
+
+def read_image(path: str, color_space: str | None, where: str) -> np.ndarray:
+    """An image file as linear RGB. [H, W, 3]
+
+    Args:
+        color_space: ``linear`` or ``srgb``; files with 8 bits must state it.
+        where: Name of the job's entry for error sentences.
+    """
+    linear = _open(path, color_space, where).convert(
+        mi.Bitmap.PixelFormat.RGB, mi.Struct.Type.Float32, srgb_gamma=False
+    )
+    return np.array(linear, dtype=np.float32)
+
+
+def read_alpha(path: str, color_space: str | None, where: str) -> np.ndarray:
+    """The coverage that an image file holds beside its colours. [H, W, 1]"""
+    bitmap = _open(path, color_space, where)
+    if not bitmap.has_alpha():
+        raise InputError(f"{where}: 'alpha' is set, but the image '{path}' has no alpha channel")
+    pixels = bitmap.convert(mi.Bitmap.PixelFormat.RGBA, mi.Struct.Type.Float32, srgb_gamma=False)
+    return np.array(pixels, dtype=np.float32)[..., 3:]
+
+
+def has_straight_alpha(path: str) -> bool:
+    """Whether a file's colours are not yet multiplied with alpha: so in PNG and TGA, but not in EXR."""
+    return Path(path).suffix.lower() in _LDR
+
+
+def read_numbers(path: str, channels: int, where: str) -> np.ndarray:
+    """The first channels of an EXR or ``.npy`` file as they are. [H, W, channels]"""
+    if not Path(path).is_file():
+        raise InputError(f"{where}: the file '{path}' does not exist")
+    try:
+        values = np.load(path, allow_pickle=False) if Path(path).suffix == ".npy" else np.array(mi.Bitmap(path))
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{where}: '{path}' cannot be read: {str(error).strip().splitlines()[-1]}") from None
+    values = values[..., None] if values.ndim == 2 else values
+    if values.ndim != 3 or values.shape[-1] < channels:
+        raise InputError(f"{where}: '{path}' must have {channels} channels, got an array {list(values.shape)}")
+    return values[..., :channels].astype(np.float32)
+
+
+def _open(path: str, color_space: str | None, where: str) -> mi.Bitmap:
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"{where}: the image '{path}' does not exist")
+    if file.suffix.lower() in _LDR and color_space is None:
+        raise InputError(f"{where}: '{file.name}' needs an entry 'color_space': 'srgb' (usual) or 'linear'")
+    try:
+        bitmap = mi.Bitmap(str(file))
+    except RuntimeError as error:
+        raise InputError(f"{where}: the image '{path}' cannot be read: {str(error).strip().splitlines()[-1]}") from None
+    if color_space is not None:
+        bitmap.set_srgb_gamma(color_space == "srgb")
+    return bitmap
