@@ -53,8 +53,8 @@ as many seconds; [writing an estimator](writing_an_estimator.md) defines the wor
 
 The number with × is the cost of one gradient in primal renders of the same integrator at the same spp, measured in
 turn with them on two cores which other programs used at the same time: it is good to about a third, and slow estimators
-had fewer seeds than on a machine of their own. An empty cell was not measured. `pbdr` alone has no boundary term: where
-nothing moves it is what to use, and elsewhere it shows what the boundary is worth.{note}
+had fewer seeds than on a machine of their own. An empty cell was not measured. `pbdr:boundary=none` has no boundary
+term: where nothing moves all of pbdr's columns do the same, and elsewhere it shows what the boundary is worth.{note}
 
 ![Some cases as images: reference, estimators and their errors](images/estimators.png)
 """

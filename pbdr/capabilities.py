@@ -49,6 +49,11 @@ def refusal(integrator: mi.Integrator, scene: mi.Scene, info: ParameterInfo) -> 
     )
 
 
+def automatic_boundary(integrator: mi.Integrator) -> str | None:
+    """The boundary term that ``boundary="auto"`` has taken; None if it was not asked, or nothing has moved so far."""
+    return getattr(_boundary(integrator), "taken", None)
+
+
 def _boundary(integrator: mi.Integrator) -> boundary.BoundaryTerm | None:
     """The boundary term of one of pbdr's integrators."""
     term = getattr(integrator, "boundary", None)

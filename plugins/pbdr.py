@@ -17,10 +17,10 @@ class PbdrIntegrator(DifferentialIntegrator):
     Properties:
         interior: ``replay`` (path replay: two passes, constant memory; default) or ``taped`` (automatic
             differentiation through the path loop, memory grows with the depth).
-        boundary: Derivative of moving silhouettes and shadows: ``silhouettes`` samples the outlines of meshes, their
-            instances, rectangles, spheres, disks and cylinders, ``warped_area`` lets rays follow them (no
-            point lights), ``auto`` takes the first of these that knows all shapes of the scene,
-            ``none`` (default) leaves it out.
+        boundary: Derivative of moving silhouettes and shadows, which costs nothing where nothing moves: ``silhouettes``
+            samples the outlines of meshes, their instances, rectangles, spheres, disks and cylinders, ``warped_area``
+            lets rays follow them (no point lights), ``auto`` (default) takes the first of these that knows all shapes
+            of the scene, ``none`` leaves it out.
         boundary_spp: With ``silhouettes``: boundary samples per pixel, divided among kinds of boundaries by measured
             noise; 0 (default) takes half as many as interior samples.
         warp_depth: With ``warped_area``: path segments that are warped, counted from the camera; −1 (default) all.
@@ -39,7 +39,7 @@ class PbdrIntegrator(DifferentialIntegrator):
         interior = props.get("interior", "replay")
         if interior not in INTERIORS:
             raise InputError(f"'interior' is '{interior}', which does not exist{suggestion(interior, INTERIORS)}")
-        term = boundary.find(props.get("boundary", "none"))
+        term = boundary.find(props.get("boundary", "auto"))
         super().__init__(props, taped=interior == "taped", boundary=term(props))
 
 

@@ -28,21 +28,37 @@ class Auto(BoundaryTerm):
         names = CANDIDATES[:1] if endless else CANDIDATES
         self._choices: list[BoundaryTerm] = [find(name)(props) for name in names]
         self._chosen: BoundaryTerm | None = None
+        self._asked: tuple[mi.Scene, mi.Sensor] | None = None
 
     @property
     def warp_depth(self) -> int:
-        return self._chosen.warp_depth if self._chosen else 0
+        return self._term().warp_depth
+
+    @property
+    def taken(self) -> str | None:
+        """Name of the term in use; None as long as nothing has moved."""
+        return self._chosen.name if self._chosen else None
+
+    def choice(self, scene: mi.Scene) -> BoundaryTerm:
+        """The term that a scene gets."""
+        return next((term for term in self._choices if not term.obstacle(scene)), self._choices[0])
 
     def prepare(self, scene: mi.Scene, sensor: mi.Sensor) -> None:
-        fitting = [term for term in self._choices if not term.obstacle(scene)]
-        chosen = fitting[0] if fitting else self._choices[0]
-        if chosen is not self._chosen:
-            mi.Log(mi.LogLevel.Info, f"boundary = 'auto' takes '{chosen.name}'")
-            self._chosen = chosen
-        chosen.prepare(scene, sensor)
+        # Left until something moves: derivatives of materials must not pay for a list of edges
+        self._asked = (scene, sensor)
+
+    def _term(self) -> BoundaryTerm:
+        if self._asked is not None:
+            scene, sensor = self._asked
+            self._asked, chosen = None, self.choice(scene)
+            if chosen is not self._chosen:
+                mi.Log(mi.LogLevel.Info, f"boundary = 'auto' takes '{chosen.name}'")
+                self._chosen = chosen
+            chosen.prepare(scene, sensor)
+        return self._chosen
 
     def field(self) -> VelocityField | None:
-        return self._chosen.field() if self._chosen else None
+        return self._term().field()
 
     @staticmethod
     def obstacle(scene: mi.Scene) -> str | None:
@@ -50,4 +66,4 @@ class Auto(BoundaryTerm):
         return reasons[0] if all(reasons) else None
 
     def samples(self, context: Context) -> list[FilmSamples]:
-        return self._chosen.samples(context)
+        return self._term().samples(context)

@@ -92,7 +92,8 @@ class Silhouettes(BoundaryTerm):
     def samples(self, context: Context) -> list[FilmSamples]:
         if (kind := context.sensor.class_name()) != "PerspectiveCamera":
             raise InputError(
-                f"sensor '{context.sensor.id()}' is a {kind}; boundary = 'silhouettes' needs a 'perspective' sensor"
+                f"sensor '{context.sensor.id()}' is a {kind}; boundary = 'silhouettes' needs a 'perspective' sensor, "
+                "and boundary = 'none' leaves silhouettes out"
             )
         if self._curves is None:
             return []

@@ -87,6 +87,7 @@ class WarpedArea(BoundaryTerm):
             raise InputError(reason)
         if (kind := context.sensor.class_name()) != "PerspectiveCamera":
             raise InputError(
-                f"sensor '{context.sensor.id()}' is a {kind}; boundary = 'warped_area' needs a 'perspective' sensor"
+                f"sensor '{context.sensor.id()}' is a {kind}; boundary = 'warped_area' needs a 'perspective' sensor, "
+                "and boundary = 'none' leaves silhouettes out"
             )
         return []

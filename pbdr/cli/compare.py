@@ -29,7 +29,8 @@ from .options import VariantOption, use_variant
 
 _DEFAULT_ESTIMATORS = (
     "pbdr:boundary=silhouettes",
-    "pbdr",
+    "pbdr:boundary=warped_area",
+    "pbdr:boundary=none",
     "path_taped",
     "prb",
     "prb_projective",

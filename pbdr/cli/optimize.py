@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,6 +39,7 @@ def optimize(
     --set changes entries of the job, e.g. --set steps=20 or --set parameters.0.learning_rate=0.1.
     """
     use_variant(variant)
+    from ..capabilities import automatic_boundary
     from ..optimize import Problem, load_job
     from ..optimize.job import locate_job
     from ..optimize.loop import optimize as run_problem
@@ -47,7 +50,8 @@ def optimize(
     name = locate_job(job).resolve()
     folder = out or Path("runs") / (name.parent.name if name.stem == "job" else name.stem)
     problem = Problem.from_job(checked)
-    with _Display(checked.description or job, steps or checked.steps) as display:
+    title, taken = checked.description or job, partial(automatic_boundary, problem.integrator)
+    with _Display(title, steps or checked.steps, taken) as display:
         try:
             result = run_problem(
                 problem, steps=steps, out=folder, resume=resume, overwrite=overwrite, progress=display.show
@@ -73,8 +77,8 @@ def _resume_command(
 class _Display:
     """A progress bar on a terminal; plain lines elsewhere."""
 
-    def __init__(self, title: str, steps: int):
-        self.title, self.steps = title, steps
+    def __init__(self, title: str, steps: int, boundary: Callable[[], str | None]):
+        self.title, self.steps, self.boundary = title, steps, boundary
         self.is_terminal = sys.stdout.isatty()
         self.interrupted = ""
         self._bar = None
@@ -97,6 +101,9 @@ class _Display:
 
     def show(self, step: Step) -> None:
         """Report one step."""
+        if self.boundary and (name := self.boundary()):
+            print(f"boundary: {name}, chosen by boundary = 'auto'")
+        self.boundary = None
         if step.problem:
             print(f"step {step.index}: {step.problem}; the step is left out", file=sys.stderr)
         if self._bar:

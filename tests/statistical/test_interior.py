@@ -17,7 +17,7 @@ FAST = ("diffuse texture", "mirror tint", "environment map", "camera rotation", 
 
 
 def integrator(interior: str, **properties) -> mi.Integrator:
-    return mi.load_dict({"type": "pbdr", "interior": interior, "max_depth": 4, **properties})
+    return mi.load_dict({"type": "pbdr", "interior": interior, "boundary": "none", "max_depth": 4, **properties})
 
 
 def assert_transposes(backward: float, adjoint: np.ndarray, image: np.ndarray) -> None:

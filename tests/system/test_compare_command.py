@@ -106,7 +106,7 @@ def test_check_says_biased_with_exit_code_1(pbdr_command, scene_file):
 def test_check_says_inconclusive_with_exit_code_4(pbdr_command, scene_file):
     # Two gradients of one sample each say next to nothing, and there is no time for more
     outcome = pbdr_command(
-        "check", scene_file, "--param", "floor.*.reflectance.value", "--integrator", "prb",
+        "check", scene_file, "--param", "ball.to_world", "--translate", "0,0,1", "--integrator", "pbdr",
         "--seeds", "2", "--spp", "1", "--budget", "0",
     )  # fmt: skip
     assert outcome.code == 4, outcome.stdout + outcome.stderr
