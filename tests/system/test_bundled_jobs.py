@@ -106,6 +106,39 @@ def test_poses_approach_the_truth(pbdr_command: Callable, tmp_path: Path, name: 
     assert result["loss_final"] < 0.7 * result["loss_initial"]
 
 
+def test_bunny_like_approaches_the_truth(pbdr_command: Callable, tmp_path: Path) -> None:
+    """Some steps, with one remeshing between them."""
+    settings = {
+        "spp": 2,
+        "spp_evaluation": 16,
+        "batch": 2,
+        "steps": 8,
+        "parameters.0.remesh": "[{ step = 5, edge_length = 0.03, smoothness = 8 }]",
+        "output.health_every": 4,
+    }
+    options = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    outcome = pbdr_command("optimize", "bunny_like", "--out", tmp_path / "run", *options)
+    assert outcome.code == 0, outcome.stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["loss_final"] < 0.7 * result["loss_initial"]
+    assert result["meshes"]["bunny"]["vertices"] != 2562
+    lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    assert [line["meshes"]["bunny"]["vertices"] for line in lines if "meshes" in line] == [2562, 2562]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS[:2])
+def test_bunny_like(pbdr_command: Callable, tmp_path: Path, seed: int) -> None:
+    """The size of the figure is 1.06 units; the sphere is 0.093 units away on average."""
+    result = run_job(pbdr_command, "bunny_like", tmp_path / "run", seed)
+    counts, entry = result["meshes"]["bunny"], result["parameters"]["bunny.vertex_positions"]
+    assert counts["vertices"] >= 20_000
+    assert entry["error"] < 0.004
+    assert np.allclose(entry["final"], entry["true"], atol=0.02)
+    assert result["loss_initial"] > 100 * result["loss_final"]
+    assert counts["flipped"] + counts["degenerate"] + counts["self_intersecting"] < 0.03 * counts["triangles"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", POSE_JOBS)
