@@ -20,6 +20,7 @@ from .meshes.run import remesh_due
 from .problem import Problem
 from .record import Record, json_text, write_text
 from .schedules import rate_factor
+from .second_order import make_method
 from .views.pictures import evaluated_pictures
 
 #: Steps with a non-finite loss or gradient that may follow each other before a run ends
@@ -128,6 +129,7 @@ class _Run:
         self.record: Record | None = None
         self.optimizer = optimizers.make(problem.job.optimizer, problem.variables)
         self.control = Control(problem.job)
+        self.method = make_method(problem)
         self.step = 0
         self.seconds = 0.0
         self.loss_initial = float("nan")
@@ -181,7 +183,11 @@ class _Run:
         """Change the variables, unless loss or gradient is not finite."""
         began, problem = time.perf_counter(), self.problem
         spp = self.control.spp(self.step)
-        loss, flaw = differentiate(problem, self.optimizer, self.control.views(self.step), spp, self._seed)
+        views = self.control.views(self.step)
+        if self.method:
+            loss, flaw = self.method.advance(problem, self.optimizer, views, spp, self._seed, self.step)
+        else:
+            loss, flaw = differentiate(problem, self.optimizer, views, spp, self._seed)
         if flaw:
             self.failures += 1
             if self.failures >= NON_FINITE_LIMIT:
@@ -189,6 +195,9 @@ class _Run:
                     f"step {self.step}: {flaw}; {NON_FINITE_LIMIT} steps in a row were not finite, so the run ends at "
                     "its last good checkpoint"
                 )
+        elif self.method:
+            self.failures = 0
+            self.control.observe(loss, {})
         else:
             self.failures = 0
             gradients = {v.key: dr.ravel(dr.grad(self.optimizer[v.key])) for v in problem.variables}
@@ -219,9 +228,10 @@ class _Run:
             return "minutes"
         return "plateau" if self.control.is_plateau() else ""
 
-    def _seed(self, label: str, view: int) -> mi.UInt32:
-        """Opaque, so that no kernel is compiled again for the next step."""
-        return dr.opaque(mi.UInt32, derive_seed(self.problem.job.seed, label, self.step, view))
+    def _seed(self, label: str, view: int, step: int | None = None) -> mi.UInt32:
+        """Of this step, or another one; opaque, so that no kernel is compiled again for the next step."""
+        step = self.step if step is None else step
+        return dr.opaque(mi.UInt32, derive_seed(self.problem.job.seed, label, step, view))
 
     # ----------------------------------------------------------------- record
 
@@ -278,7 +288,7 @@ class _Run:
         arrays = {f"value/{key}": array for key, array in values.items()}
         for mesh in self.problem.meshes:
             arrays |= mesh.arrays()
-        arrays |= self.control.arrays()
+        arrays |= self.control.arrays() | (self.method.arrays() if self.method else {})
         self.record.save(meta, arrays | optimizers.state_arrays(self.optimizer))
 
     def _restore(self) -> bool:
@@ -293,6 +303,8 @@ class _Run:
             self.problem = self.problem.with_meshes([mesh.restored(arrays) for mesh in self.problem.meshes])
         optimizers.restore(self.optimizer, arrays)
         self.control.restore(arrays)
+        if self.method:
+            self.method.restore(arrays)
         return True
 
     def _health(self) -> dict[str, dict]:

@@ -17,15 +17,24 @@ if TYPE_CHECKING:
     from .entries import OptimizerEntry
     from .parameters import Variable
 
+#: Methods that take steps of their own, see ``second_order``
+OTHERS = ("gauss_newton", "levenberg_marquardt", "lbfgs")
+
 _OPTIMIZERS = {name.lower(): getattr(drjit.opt, name) for name in ("Adam", "AdamW", "RMSProp", "SGD")}
 
 
 def make(entry: OptimizerEntry, variables: Sequence[Variable]) -> drjit.opt.Optimizer:
     """An optimizer that holds the variables at their initial values, each with its learning rate."""
     kind = entry.type.lower()
-    if kind not in _OPTIMIZERS:
-        raise InputError(f"'optimizer.type' is '{entry.type}', which does not exist{suggestion(kind, _OPTIMIZERS)}")
-    options = dict(entry.model_extra or {})
+    if kind == "muon":
+        raise InputError("'optimizer.type' is 'muon', which is for matrices of neural networks; use 'adam'")
+    if kind not in _OPTIMIZERS and kind not in OTHERS:
+        raise InputError(
+            f"'optimizer.type' is '{entry.type}', which does not exist{suggestion(kind, [*_OPTIMIZERS, *OTHERS])}"
+        )
+    options = {} if kind in OTHERS else dict(entry.model_extra or {})
+    # Methods of pbdr keep the variables in an optimizer that they never ask for a step
+    kind = "sgd" if kind in OTHERS else kind
     known = [n for n in inspect.signature(_OPTIMIZERS[kind].__init__).parameters if n not in ("self", "lr", "params")]
     for name in options:
         if name not in known:

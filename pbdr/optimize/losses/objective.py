@@ -11,6 +11,7 @@ import mitsuba as mi
 from ...errors import InputError
 from .entry import LossEntry
 from .perceptual import make_perceptual
+from .pointwise import RELATIVE_OFFSET
 from .registry import PAIRED, Loss, find_loss
 
 
@@ -60,6 +61,18 @@ class Term:
             total = total + self._compare(images, target, mask)
         return total / self.pyramid
 
+    def residuals(self, picture: Picture) -> mi.TensorXf:
+        """Numbers whose sum of squares is the term, with its weight; for squared differences alone. [N]"""
+        curve = _CURVES[self.tonemap]
+        target = curve(picture.target)
+        difference = curve(picture.renderings[0]) - target
+        if self.name == "relative_l2":
+            difference = difference / (dr.abs(target) + RELATIVE_OFFSET)
+        weights = dr.full(mi.TensorXf, 1, difference.shape)
+        if picture.mask is not None:
+            weights = weights * picture.mask
+        return difference * dr.sqrt(self.weight * weights / dr.sum(weights, axis=None))
+
     def _compare(self, images: Sequence[mi.TensorXf], target: mi.TensorXf, mask: mi.TensorXf | None) -> mi.TensorXf:
         values = self.function(images[0], target, *images[1:])
         is_number = dr.prod(values.shape) == 1 and dr.prod(target.shape) > 1
@@ -86,6 +99,10 @@ class Objective:
     def pictures(self) -> set[str]:
         """What it looks at: ``image``, ``depth``, ``normals``."""
         return {term.of for term in self.terms}
+
+    def residuals(self, picture: Picture) -> mi.Float:
+        """Numbers whose sum of squares is the loss, if all terms are squared differences. [N]"""
+        return dr.concat([dr.ravel(term.residuals(picture)) for term in self.terms])
 
     def __call__(self, pictures: Mapping[str, Picture]) -> mi.TensorXf:
         """The loss of a view; losses of pictures that the view does not have add nothing. [1]

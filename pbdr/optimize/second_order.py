@@ -1,0 +1,297 @@
+"""Methods that know about curvature, for few parameters or smooth problems: Levenberg–Marquardt and L-BFGS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import drjit as dr
+import drjit.opt
+import mitsuba as mi
+import numpy as np
+import pydantic
+
+from ..errors import InputError
+from .gradients import Seeds, differentiate
+from .problem import Problem
+from .section import NonNegative, Positive, Section
+from .views.pictures import attached_pictures, evaluated_pictures
+
+#: Numbers that may be unknown where each costs a derivative image
+MOST_COLUMNS = 50
+_PREFIX = "method/"
+
+
+class MarquardtOptions(Section):
+    """Options of ``levenberg_marquardt``."""
+
+    damping: Positive = 1e-2
+    trials: int = pydantic.Field(default=6, ge=1)
+
+
+class GaussNewtonOptions(Section):
+    """Options of ``gauss_newton``."""
+
+    damping: NonNegative = 0.0
+
+
+class LbfgsOptions(Section):
+    """Options of ``lbfgs``."""
+
+    memory: int = pydantic.Field(default=8, ge=1)
+    trials: int = pydantic.Field(default=10, ge=1)
+
+
+class _Method:
+    """What the methods share: all variables as one vector."""
+
+    def __init__(self, problem: Problem):
+        self.state: dict[str, np.ndarray] = {}
+        name = problem.job.optimizer.type
+        if problem.meshes or problem.priors:
+            raise InputError(f"optimizer '{name}' knows neither meshes nor priors; use 'adam'")
+        size = sum(variable.latent(variable.initial).numpy().size for variable in problem.variables)
+        self.check(problem, size)
+
+    def check(self, problem: Problem, size: int) -> None:
+        """Refuse what the method cannot do."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What a checkpoint must hold. See :meth:`restore`."""
+        return {_PREFIX + name: value for name, value in self.state.items()}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Go on from :meth:`arrays`."""
+        self.state = {name.removeprefix(_PREFIX): arrays[name] for name in arrays if name.startswith(_PREFIX)}
+
+
+class _LeastSquares(_Method):
+    """Steps (JᵀJ + λ diag JᵀJ)⁻¹ Jᵀr, with a column of J for each number from forward mode."""
+
+    def check(self, problem: Problem, size: int) -> None:
+        name = problem.job.optimizer.type
+        if size > MOST_COLUMNS:
+            raise InputError(f"optimizer '{name}' takes at most {MOST_COLUMNS} unknown numbers, got {size}; use 'adam'")
+        for term in problem.objective.terms:
+            if term.name not in ("l2", "relative_l2") or term.pyramid > 1 or term.of != "image":
+                raise InputError(f"optimizer '{name}' needs losses 'l2' or 'relative_l2' of images without pyramid")
+
+    def system(
+        self, problem: Problem, latents: drjit.opt.Optimizer, views: Sequence[int], spp: int, seeds: Seeds
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        """JᵀJ, Jᵀr and rᵀr of the views' residuals, which are normalized so that rᵀr is the loss."""
+        sizes = [dr.width(latents[v.key]) for v in problem.variables]
+        A, b, loss = np.zeros((sum(sizes), sum(sizes))), np.zeros(sum(sizes)), 0.0
+        for index in views:
+            columns = []
+            for variable, size in zip(problem.variables, sizes, strict=True):
+                for k in range(size):
+                    r, column = _column(problem, latents, index, (variable.key, k), spp, seeds)
+                    columns.append(column)
+            J = np.stack(columns, axis=1) / np.sqrt(len(views))
+            r = r / np.sqrt(len(views))
+            A, b, loss = A + J.T @ J, b + J.T @ r, loss + float(r @ r)
+        return A, b, loss
+
+
+class GaussNewton(_LeastSquares):
+    """Undamped steps; for problems that are nearly linear."""
+
+    def __init__(self, problem: Problem, options: GaussNewtonOptions):
+        super().__init__(problem)
+        self.options = options
+
+    def advance(self, problem, latents, views, spp, seeds, step) -> tuple[float, str]:
+        """Take a step. Returns the loss before it and what was not finite."""
+        A, b, loss = self.system(problem, latents, views, spp, lambda label, view: seeds(label, view, step))
+        if flaw := _not_finite(problem, A, b, loss):
+            return loss, flaw
+        _put(problem, latents, _vector(problem, latents) + _solve(A, b, self.options.damping))
+        return loss, ""
+
+
+class LevenbergMarquardt(_LeastSquares):
+    """Damped steps: more damping where a step does not lower the loss of equal random numbers, less where it does."""
+
+    def __init__(self, problem: Problem, options: MarquardtOptions):
+        super().__init__(problem)
+        self.options = options
+        self.state = {"damping": np.array(options.damping)}
+
+    def advance(self, problem, latents, views, spp, seeds, step) -> tuple[float, str]:
+        """Take a step, or none if no trial lowers the loss. Returns the loss before it and what was not finite."""
+
+        def seed(label: str, view: int) -> mi.UInt32:
+            return seeds(label, view, step)
+
+        A, b, _ = self.system(problem, latents, views, spp, seed)
+        start = _vector(problem, latents)
+        loss = _loss(problem, latents, views, spp, seed)
+        if flaw := _not_finite(problem, A, b, loss):
+            return loss, flaw
+        damping = float(self.state["damping"])
+        for _ in range(self.options.trials):
+            _put(problem, latents, start + _solve(A, b, damping))
+            if _loss(problem, latents, views, spp, seed) < loss:
+                self.state["damping"] = np.array(max(damping / 4, 1e-8))
+                return loss, ""
+            damping *= 4
+        self.state["damping"] = np.array(min(damping, 1e8))
+        _put(problem, latents, start)
+        return loss, ""
+
+
+class Lbfgs(_Method):
+    """Limited-memory BFGS with backtracking, on the loss of fixed random numbers."""
+
+    def __init__(self, problem: Problem, options: LbfgsOptions):
+        super().__init__(problem)
+        self.options = options
+
+    def advance(self, problem, latents, views, spp, seeds, step) -> tuple[float, str]:
+        """Take a step. Returns the loss before it and what was not finite."""
+
+        # One function to minimize: the same random numbers in every step, also for the derivative
+        def seed(label: str, view: int) -> mi.UInt32:
+            return seeds(f"fixed {label}", view, 0)
+
+        loss, flaw = differentiate(problem, latents, views, spp, seed)
+        if flaw:
+            return loss, flaw
+        x = _vector(problem, latents)
+        g = np.concatenate([np.array(dr.grad(latents[v.key]), np.float64).ravel() for v in problem.variables])
+        self._remember(x, g)
+        direction = -self._apply_inverse(g)
+        if direction @ g >= 0:
+            self.state, direction = {}, -g
+        rates = np.concatenate([np.full(dr.width(latents[v.key]), v.learning_rate) for v in problem.variables])
+        # The first step has no curvature yet: as long as learning rates say
+        length = 1.0 if "s" in self.state else float(np.min(rates / np.maximum(np.abs(direction), 1e-30)))
+        for _ in range(self.options.trials):
+            _put(problem, latents, x + length * direction)
+            moved = _vector(problem, latents) - x
+            if _loss(problem, latents, views, spp, seed) <= loss + 1e-4 * (moved @ g):
+                break
+            length *= 0.4
+        else:
+            _put(problem, latents, x)
+        self.state |= {"x": x, "g": g}
+        return loss, ""
+
+    def _remember(self, x: np.ndarray, g: np.ndarray) -> None:
+        """Keep the last step and the change of the gradient along it, where it curves upward."""
+        if "x" not in self.state:
+            return
+        s, y = x - self.state["x"], g - self.state["g"]
+        if s @ y > 1e-10 * np.linalg.norm(s) * np.linalg.norm(y) > 0:
+            for name, new in (("s", s), ("y", y)):
+                rows = [*self.state.get(name, []), new][-self.options.memory :]
+                self.state[name] = np.array(rows)
+
+    def _apply_inverse(self, g: np.ndarray) -> np.ndarray:
+        """The inverse Hessian's estimate times a vector: two-loop recursion [Nocedal and Wright 2006, Alg. 7.4]."""
+        if "s" not in self.state:
+            return g
+        pairs, q, factors = list(zip(self.state["s"], self.state["y"], strict=True)), g.copy(), []
+        for s, y in reversed(pairs):
+            factors.append((s @ q) / (s @ y))
+            q -= factors[-1] * y
+        s, y = pairs[-1]
+        q *= (s @ y) / (y @ y)
+        for (s, y), factor in zip(pairs, reversed(factors), strict=True):
+            q += (factor - (y @ q) / (s @ y)) * s
+        return q
+
+
+#: By the name that a job gives
+METHODS: dict[str, tuple[Callable, type[Section]]] = {
+    "gauss_newton": (GaussNewton, GaussNewtonOptions),
+    "levenberg_marquardt": (LevenbergMarquardt, MarquardtOptions),
+    "lbfgs": (Lbfgs, LbfgsOptions),
+}
+
+
+def make_method(problem: Problem) -> GaussNewton | LevenbergMarquardt | Lbfgs | None:
+    """The method that a job's optimizer names, checked; None for Dr.Jit's optimizers.
+
+    Example:
+        >>> make_method(Problem.from_job("cornell_box", {"optimizer.type": "lbfgs"})).options.memory
+        8
+    """
+    entry = problem.job.optimizer
+    if entry.type.lower() not in METHODS:
+        return None
+    kind, section = METHODS[entry.type.lower()]
+    try:
+        options = section.model_validate(entry.model_extra or {})
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            f"optimizer '{entry.type}': '{first['loc'][0]}': {first['msg'].lower()}; options: "
+            + ", ".join(section.model_fields)
+        ) from None
+    return kind(problem, options)
+
+
+def _column(
+    problem: Problem, latents: drjit.opt.Optimizer, index: int, number: tuple[str, int], spp: int, seeds: Seeds
+) -> tuple[np.ndarray, np.ndarray]:
+    """Residuals of a view and their derivative by one number of one variable."""
+    for variable in problem.variables:
+        dr.set_grad(latents[variable.key], 0)
+    key, k = number
+    tangent = np.zeros(dr.width(latents[key]), np.float32)
+    tangent[k] = 1
+    dr.set_grad(latents[key], mi.Float(tangent))
+    problem.write_scene(latents)
+    pictures = attached_pictures(problem, problem.views[index], latents, spp, lambda label: seeds(label, index))
+    residuals = problem.objective.residuals(pictures["image"])
+    derivative = dr.forward_to(residuals)
+    return np.array(dr.detach(residuals), np.float64).ravel(), np.array(derivative, np.float64).ravel()
+
+
+def _loss(problem: Problem, latents: drjit.opt.Optimizer, views: Sequence[int], spp: int, seeds: Seeds) -> float:
+    """Mean loss of some views with the random numbers of the gradient's images."""
+    total = 0.0
+    with dr.suspend_grad():
+        problem.write_scene(latents)
+        for index in views:
+            pictures = evaluated_pictures(
+                problem,
+                problem.views[index],
+                latents,
+                spp,
+                lambda label, k=index: seeds(label.replace("evaluation", "primal"), k),
+            )
+            total += float(np.array(problem.objective(pictures)).ravel()[0]) / len(views)
+    return total
+
+
+def _vector(problem: Problem, latents: drjit.opt.Optimizer) -> np.ndarray:
+    return np.concatenate([np.array(dr.detach(latents[v.key]), np.float64).ravel() for v in problem.variables])
+
+
+def _put(problem: Problem, latents: drjit.opt.Optimizer, vector: np.ndarray) -> None:
+    """Set all variables, within their bounds."""
+    start = 0
+    for variable in problem.variables:
+        size = dr.width(latents[variable.key])
+        latents[variable.key] = variable.project(mi.Float(vector[start : start + size].astype(np.float32)))
+        start += size
+
+
+def _solve(A: np.ndarray, b: np.ndarray, damping: float) -> np.ndarray:
+    """The step; numbers that no image shows stay where they are."""
+    diagonal = np.diag(A)
+    seen = diagonal > 1e-12 * diagonal.max(initial=0)
+    step = np.zeros(len(b))
+    reduced = A[np.ix_(seen, seen)] + damping * np.diag(diagonal[seen])
+    step[seen] = -np.linalg.lstsq(reduced, b[seen], rcond=1e-10)[0]
+    return step
+
+
+def _not_finite(problem: Problem, A: np.ndarray, b: np.ndarray, loss: float) -> str:
+    if not np.isfinite(loss):
+        return f"the loss of the views is {loss}"
+    if not (np.isfinite(A).all() and np.isfinite(b).all()):
+        return "the derivative of an image is not finite"
+    return ""

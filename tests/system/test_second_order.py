@@ -1,0 +1,129 @@
+"""Levenberg–Marquardt, Gauss–Newton and L-BFGS on problems whose answer is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import drjit as dr
+import mitsuba as mi
+import numpy as np
+import pytest
+
+import pbdr
+from pbdr.errors import InputError
+from pbdr.optimize.gradients import differentiate
+from pbdr.optimize.loop import _Run
+from pbdr.optimize.second_order import _column
+from pbdr.scene import load_scene
+
+from ..tiny import ALPHA, WALL, write_job, write_scene
+
+TRUTH = [0.6, 0.3, 0.1]
+SETTINGS = {"spp": 64, "spp_evaluation": 64, "integrator": {"type": "pbdr", "max_depth": 3}, "loss": "l2"}
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """What the tiny scene looks like. [16, 16, 3]"""
+    scene = load_scene(write_scene(tmp_path_factory.mktemp("scene")))
+    return np.array(mi.render(scene, integrator=mi.load_dict(SETTINGS["integrator"]), spp=4096, seed=7))
+
+
+def problem(folder: Path, image: np.ndarray, parameters: dict, optimizer: dict, steps: int) -> pbdr.Problem:
+    scene = load_scene(write_scene(folder))
+    return pbdr.Problem.from_scene(scene, parameters, [image], optimizer=optimizer, steps=steps, **SETTINGS)
+
+
+@pytest.mark.parametrize("kind", ["levenberg_marquardt", "gauss_newton"])
+def test_few_steps_to_a_colour(tmp_path: Path, photo: np.ndarray, kind: str) -> None:
+    """Radiance is nearly linear in a colour: four steps."""
+    result = pbdr.optimize(problem(tmp_path, photo, {WALL: {"initial": 0.4}}, {"type": kind}, 4))
+    assert np.abs(result.values[WALL] - TRUTH).max() < 0.01
+
+
+def test_marquardt_through_a_sigmoid(tmp_path: Path, photo: np.ndarray) -> None:
+    """The image is no linear function of the variable; eight steps."""
+    parameters = {WALL: {"initial": 0.9, "reparameterization": "unit"}}
+    result = pbdr.optimize(problem(tmp_path, photo, parameters, {"type": "levenberg_marquardt"}, 8))
+    assert np.abs(result.values[WALL] - TRUTH).max() < 0.01
+
+
+def test_columns_are_the_transpose_of_the_gradient(tmp_path: Path, photo: np.ndarray) -> None:
+    """Jᵀr from columns is half of the gradient from reverse mode, at equal random numbers."""
+    made = problem(tmp_path, photo, {WALL: {"initial": 0.4}, ALPHA: {"initial": 0.2}}, {"type": "lbfgs"}, 1)
+    run = _Run(made, None)
+    columns = [_column(made, run.optimizer, 0, number, 16, run._seed) for number in ((WALL, 1), (ALPHA, 0))]
+    differentiate(made, run.optimizer, [0], 16, run._seed)
+    expected = [np.array(dr.grad(run.optimizer[WALL]))[1], np.array(dr.grad(run.optimizer[ALPHA]))[0]]
+    assert np.allclose([2 * r @ column for r, column in columns], expected, rtol=1e-3)
+
+
+def test_lbfgs(tmp_path: Path, photo: np.ndarray) -> None:
+    parameters = {WALL: {"initial": 0.4, "learning_rate": 0.05}}
+    result = pbdr.optimize(problem(tmp_path, photo, parameters, {"type": "lbfgs"}, 12))
+    assert np.abs(result.values[WALL] - TRUTH).max() < 0.02
+
+
+@pytest.mark.parametrize("kind", ["levenberg_marquardt", "lbfgs"])
+def test_a_pose_from_its_image(tmp_path: Path, kind: str) -> None:
+    """A ball that glows, moved by 0.15: outlines have columns, too."""
+    film = {"type": "hdrfilm", "width": 24, "height": 24, "pixel_format": "rgb"}
+    camera = {"type": "perspective", "id": "camera", "fov": 40, "film": film}
+
+    def scene(x: float) -> mi.Scene:
+        glow = {"type": "area", "radiance": {"type": "rgb", "value": 1.0}}
+        ball = {"type": "sphere", "id": "ball", "center": [x, 0.05, 4], "radius": 0.7, "emitter": glow}
+        return mi.load_dict({"type": "scene", "camera": camera, "ball": ball}, optimize=False)
+
+    integrator = {"type": "pbdr", "boundary": "silhouettes", "max_depth": 2}
+    image = np.array(mi.render(scene(0.15), integrator=mi.load_dict(integrator), spp=512))
+    made = pbdr.Problem.from_scene(
+        scene(0.0),
+        {"ball": {"translation": {"true": [0.15, 0, 0], "bounds": [[-1, -1, 0], [1, 1, 0]], "learning_rate": 0.05}}},
+        [image],
+        optimizer={"type": kind},
+        steps=8,
+        spp=64,
+        spp_evaluation=64,
+        loss="l2",
+        integrator=integrator,
+    )
+    assert pbdr.optimize(made).parameters["ball.translation"]["error"] < 0.005
+
+
+@pytest.mark.parametrize("kind", ["levenberg_marquardt", "lbfgs"])
+def test_going_on(tmp_path: Path, photo: np.ndarray, kind: str) -> None:
+    def run(folder: str, steps: int, resume: bool) -> np.ndarray:
+        made = problem(tmp_path, photo, {WALL: {"initial": 0.4, "learning_rate": 0.05}}, {"type": kind}, steps)
+        return pbdr.optimize(made, out=tmp_path / folder, resume=resume).values[WALL]
+
+    whole = run("whole", 5, False)
+    run("parts", 3, False)
+    assert np.allclose(run("parts", 5, True), whole, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"optimizer.type": "levenberg_marquardt", "loss": "l1"}, "needs losses 'l2' or 'relative_l2'"),
+        ({"optimizer.type": "lbfgs", "optimizer.memry": "3"}, "options: memory, trials"),
+        ({"optimizer.type": "muon"}, "matrices of neural networks"),
+        ({"optimizer.type": "levenberg_markard"}, "did you mean 'levenberg_marquardt'"),
+    ],
+)
+def test_refusals(tmp_path: Path, changes: dict[str, str], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        pbdr.optimize(pbdr.Problem.from_job(write_job(tmp_path), changes))
+
+
+def test_too_many_unknowns(tmp_path: Path) -> None:
+    scene = tmp_path / "scene.xml"
+    write_job(tmp_path)
+    mi.Bitmap(np.full((8, 8, 3), 0.5, np.float32)).write(str(tmp_path / "color.exr"))
+    texture = '<texture type="bitmap" name="reflectance"><string name="filename" value="color.exr"/></texture>'
+    write_scene(tmp_path, color=texture)
+    changes = {"optimizer.type": "gauss_newton", "parameters.0.key": "wall.bsdf.reflectance.data", "loss": "l2"}
+    changes |= {"parameters.0.true": "0.5"}
+    with pytest.raises(InputError, match="at most 50 unknown numbers, got 193"):
+        pbdr.optimize(pbdr.Problem.from_job(tmp_path, changes))
+    assert scene.is_file()
