@@ -16,7 +16,7 @@ from ..seeds import derive_seed
 from . import optimizers
 from .control import Control
 from .gradients import differentiate
-from .meshes.run import remesh_due
+from .meshes.run import remesh_due, write_meshes
 from .problem import Problem
 from .record import Record, json_text, write_text
 from .schedules import rate_factor
@@ -350,6 +350,8 @@ class _Run:
         write_report(folder)
         if self.problem.job.scene:
             self._export(self.problem.scene_values(self.optimizer), folder / "scene")
+        else:
+            write_meshes(self.problem, folder / "scene" / "meshes")
 
     def _export(self, values: dict[str, np.ndarray], folder: Path) -> None:
         """Write the recovered scene; a scene that has no place in XML does not cost the run its result."""

@@ -42,7 +42,6 @@ def recovered(run: Path) -> tuple[np.ndarray, np.ndarray]:
         ('key = "ball"', 'key = "bal"', "no mesh of the scene is called 'bal'; did you mean 'ball'?"),
         ('key = "ball"', 'key = "bead"', "shape 'bead' is a Sphere, which has no vertices; allowed: ball, box"),
         ('key = "ball"', 'key = "b*d"', "no mesh of the scene is called 'b*d'"),
-        ('boundary = "auto"', "", "'ball.vertex_positions' moves visibility"),
         ('boundary = "auto"', 'boundary = "none"', "boundary = 'none' leaves out; use integrator 'pbdr' with boundary"),
         ("learning_rate", "learning_rat", "did you mean 'learning_rate'"),
         ("learning_rate = 0.1", "smoothness = -1", "'parameters.0.smoothness' is -1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import drjit.opt
@@ -36,3 +37,15 @@ def remesh_due(problem: Problem, optimizer: drjit.opt.Optimizer, step: int) -> P
             mi.Log(mi.LogLevel.Info, f"step {step}: mesh '{mesh.name}' has {mesh.surface.point_count} points now")
         meshes[position] = mesh
     return problem.with_meshes(meshes)
+
+
+def write_meshes(problem: Problem, folder: Path) -> None:
+    """Write the scene's recovered meshes as ``<id>.ply``, where there is no scene file to write them with.
+
+    Args:
+        folder: Made if it does not exist.
+    """
+    shapes = {shape.id(): shape for shape in problem.scene.shapes()}
+    for mesh in problem.meshes:
+        folder.mkdir(parents=True, exist_ok=True)
+        shapes[mesh.name].write_ply(str(folder / f"{mesh.name}.ply"))
