@@ -147,6 +147,8 @@ def _print_result(result: Result) -> None:
     print(
         f"loss {result.loss_initial:.4g} → {result.loss_final:.4g} ({ratio:.0f} times lower) in {result.seconds:.1f} s"
     )
+    for name, counts in result.meshes.items():
+        print(f"mesh {name}: " + ", ".join(f"{count} {what.replace('_', '-')}" for what, count in counts.items()))
     print(f"report: {result.folder / 'report.png'}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -140,6 +141,7 @@ def test_remeshing_goes_on_and_is_exported(pbdr_command: Callable, tmp_path: Pat
     run = tmp_path / "run"
     outcome = pbdr_command("optimize", job, "--out", run)
     assert outcome.code == 0, outcome.stderr
+    assert re.search(r"mesh ball: \d+ vertices, \d+ triangles, 0 flipped, 0 degenerate, 0 self-in", outcome.stdout)
     lines = history(run)
     counts = [line["meshes"]["ball"]["vertices"] for line in lines if "meshes" in line]
     assert counts[:2] == [162, 162] and counts[2] > 250
