@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import gc
+from collections.abc import Callable
+
 import drjit as dr
 import mitsuba as mi
 from mitsuba.python.ad.integrators.common import RBIntegrator
@@ -31,6 +35,26 @@ def push_tangents(scene: mi.Scene) -> None:
         dr.forward_to(attached, flags=KEEP_TANGENTS)
         dr.enqueue(dr.ADMode.Forward, attached)
         dr.traverse(dr.ADMode.Forward, flags=KEEP_TANGENTS)
+
+
+def without_collection(method: Callable) -> Callable:
+    """Keep Python from collecting garbage while a method records kernels.
+
+    A scene that is forgotten earlier but collected in between changes the number of shapes that a call can reach. If it
+    falls to one, Dr.Jit 1.5 compiles the same function in two ways under one name, and LLVM ends the process.
+    """
+
+    @functools.wraps(method)
+    def wrapped(*args, **kwargs):
+        if not gc.isenabled():
+            return method(*args, **kwargs)
+        gc.disable()
+        try:
+            return method(*args, **kwargs)
+        finally:
+            gc.enable()
+
+    return wrapped
 
 
 def translate_auxiliary_rays(props: mi.Properties) -> None:
@@ -71,6 +95,7 @@ class DifferentialIntegrator(RBIntegrator):
 
     # ------------------------------------------------------------------ passes
 
+    @without_collection
     def render(self, scene, sensor=0, seed=0, spp=0, develop=True, evaluate=True):
         """Render an image: radiance of every camera sample, filtered by the film."""
         if not develop:
@@ -85,6 +110,7 @@ class DifferentialIntegrator(RBIntegrator):
                 image += p.weight * films.develop(camera, traced.L, alpha=alpha)
             return image
 
+    @without_collection
     def render_forward(self, scene, params, sensor=0, seed=0, spp=0):
         """Derivative of the image along the tangents set on the scene's parameters."""
         sensor = scene.sensors()[sensor] if isinstance(sensor, int) else sensor
@@ -96,6 +122,7 @@ class DifferentialIntegrator(RBIntegrator):
                 gradient += p.weight * self._forward(scene, self.camera(scene, sensor, p), p)
         return gradient
 
+    @without_collection
     def render_backward(self, scene, params, grad_in, sensor=0, seed=0, spp=0):
         """Accumulate derivatives of a loss, given its derivative by the image, into the scene's parameters."""
         sensor = scene.sensors()[sensor] if isinstance(sensor, int) else sensor

@@ -201,7 +201,7 @@ def test_the_kind_follows_from_the_parts() -> None:
 def test_integrators_without_boundary_term_are_refused(scene: mi.Scene) -> None:
     target = np.zeros((16, 16, 3))
     with pytest.raises(InputError, match=r"parameters\.0: .*'box\.vertex_positions' moves visibility"):
-        Problem.from_scene(scene, {"box": {"kind": "pose"}}, [target], integrator="pbdr")
+        Problem.from_scene(scene, {"box": {"kind": "pose"}}, [target], integrator={"type": "pbdr", "boundary": "none"})
 
 
 def test_a_place_is_recovered_once(scene: mi.Scene) -> None:

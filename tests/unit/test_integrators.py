@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import mitsuba as mi
 import pytest
 
@@ -60,3 +62,15 @@ def test_mistakes_are_one_sentence(spec, parts):
     assert "\n" not in str(caught.value) and "Traceback" not in str(caught.value)
     for part in parts:
         assert part in str(caught.value)
+
+
+def test_nothing_is_collected_while_kernels_are_recorded(monkeypatch):
+    seen = []
+    integrator = make_integrator("pbdr:max_depth=2")
+    monkeypatch.setattr(integrator, "trace", lambda *args, **kwargs: seen.append(gc.isenabled()) or 1 / 0)
+    scene = mi.load_dict({"type": "scene", "camera": {"type": "perspective"}, "sky": {"type": "constant"}})
+    assert gc.isenabled()
+    with pytest.raises(ZeroDivisionError):
+        integrator.render(scene, spp=1)
+    assert seen == [False]
+    assert gc.isenabled()
