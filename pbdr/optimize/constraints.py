@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import drjit as dr
@@ -61,11 +62,18 @@ def _logit(x: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.log(u / (1 - u))
 
 
+def _between_logarithms(z: mi.Float, low: float, high: float) -> mi.Float:
+    return low * dr.exp(math.log(high / low) * dr.rcp(1 + dr.exp(-z)))
+
+
 _reparameterizations = {
     "identity": Reparameterization(lambda z, low, high: z, lambda x, low, high: x, False),
     "unit": Reparameterization(lambda z, low, high: low + (high - low) * dr.rcp(1 + dr.exp(-z)), _logit, True),
     "positive": Reparameterization(
         lambda z, low, high: dr.exp(z), lambda x, low, high: np.log(np.maximum(x, 1e-6)), False
+    ),
+    "log": Reparameterization(
+        _between_logarithms, lambda x, low, high: _logit(np.log(x), np.log(low), np.log(high)), True
     ),
 }
 
@@ -73,7 +81,8 @@ _reparameterizations = {
 def find_reparameterization(name: str, key: str, bounds: tuple[float, float]) -> Reparameterization:
     """A reparameterization by name, checked against a parameter's bounds.
 
-    ``identity`` optimizes the parameter itself, ``positive`` its logarithm, ``unit`` a sigmoid between finite bounds.
+    ``identity`` optimizes the parameter itself, ``positive`` its logarithm, ``unit`` a sigmoid between finite bounds,
+    ``log`` a sigmoid between their logarithms.
     """
     if name not in _reparameterizations:
         raise InputError(
@@ -82,6 +91,10 @@ def find_reparameterization(name: str, key: str, bounds: tuple[float, float]) ->
         )
     if name == "unit" and not np.isfinite(bounds).all():
         raise InputError(f"parameter '{key}': reparameterization 'unit' needs two finite bounds, got {list(bounds)}")
+    if name == "log" and not (np.isfinite(bounds).all() and bounds[0] > 0):
+        raise InputError(
+            f"parameter '{key}': reparameterization 'log' needs two finite bounds greater than 0, got {list(bounds)}"
+        )
     if name == "positive" and bounds[0] < 0:
         raise InputError(f"parameter '{key}': reparameterization 'positive' needs a lower bound of at least 0")
     return _reparameterizations[name]

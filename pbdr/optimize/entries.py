@@ -29,7 +29,14 @@ class ParameterEntry(Section):
     learning_rate: Positive = 0.02
     reparameterization: str = "identity"
     schedule: ScheduleEntry | None = None
+    refine: tuple[pydantic.PositiveInt, ...] = ()
     true: Initial | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> ParameterEntry:
+        if list(self.refine) != sorted(set(self.refine)):
+            raise ValueError(f"the steps of 'refine' must grow, got {list(self.refine)}")
+        return self
 
 
 class RotationEntry(Section):

@@ -118,11 +118,31 @@ def check_job(
         overrides: Entries that were changed since.
     """
     try:
-        return Job.model_validate(data)
+        return Job.model_validate(_with_groups(data))
     except pydantic.ValidationError as error:
         # A misspelled entry says more than the one that is missing for it
         problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
         raise InputError(_sentence(problems[0], path, text, overrides or {})) from None
+
+
+def _with_groups(data: Mapping) -> Mapping:
+    """The entries with each parameter's group spelled out in it."""
+    groups, parameters = data.get("groups", {}), data.get("parameters")
+    if not isinstance(groups, Mapping) or not isinstance(parameters, list):
+        return data
+    used, resolved = set(), []
+    for position, entry in enumerate(parameters):
+        name = entry.get("group") if isinstance(entry, Mapping) else None
+        if name is None:
+            resolved.append(entry)
+            continue
+        if name not in groups or not isinstance(groups[name], Mapping):
+            raise InputError(f"parameters.{position}: there is no table [groups.{name}]{suggestion(str(name), groups)}")
+        used.add(name)
+        resolved.append({**groups[name], **{key: value for key, value in entry.items() if key != "group"}})
+    if unused := [name for name in groups if name not in used]:
+        raise InputError(f"[groups.{unused[0]}]: no parameter has group = '{unused[0]}'")
+    return {**{key: value for key, value in data.items() if key != "groups"}, "parameters": resolved}
 
 
 def _override(data: dict, entry: str, value: str) -> None:
@@ -222,7 +242,11 @@ def _with_absolute_paths(job: Job, folder: Path) -> Job:
         return str((folder / name).resolve())
 
     def values(initial: Initial | None) -> Initial | None:
-        return absolute(initial) if isinstance(initial, str) and initial not in ("current", "uniform") else initial
+        return (
+            absolute(initial)
+            if isinstance(initial, str) and initial not in ("current", "uniform", "noise")
+            else initial
+        )
 
     def network(name: str | None) -> str | None:
         if name is None or is_import_path(name):

@@ -16,6 +16,7 @@ from ..seeds import derive_seed
 from . import optimizers
 from .control import Control
 from .gradients import differentiate
+from .grids import refine_due, with_levels
 from .meshes.run import remesh_due, write_meshes
 from .problem import Problem
 from .record import Record, json_text, write_text
@@ -150,6 +151,7 @@ class _Run:
         try:
             while self.step < self.problem.job.steps and not self._end():
                 self.problem = remesh_due(self.problem, self.optimizer, self.step)
+                self.problem = refine_due(self.problem, self.optimizer, self.step)
                 done = self._take_step()
                 if self.progress:
                     self.progress(done)
@@ -301,6 +303,9 @@ class _Run:
         self.loss_initial = float("nan") if meta["loss_initial"] is None else meta["loss_initial"]
         if self.problem.meshes:
             self.problem = self.problem.with_meshes([mesh.restored(arrays) for mesh in self.problem.meshes])
+        if self.problem.refinements and self.step:
+            # The next level, if one is due, begins with the next step
+            self.problem = with_levels(self.problem, self.step - 1)
         optimizers.restore(self.optimizer, arrays)
         self.control.restore(arrays)
         if self.method:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..scene_parameters import assign_parameter, numbers
+from ..seeds import derive_seed
 from .constraints import Reparameterization, default_bounds, find_reparameterization
 
 if TYPE_CHECKING:
@@ -106,9 +107,7 @@ def make_variable(
             f"{where}: parameter '{key}' is a {kind}; jobs recover numbers, colours, textures and buffers"
             + ("; kind = 'pose' recovers it" if kind.endswith("Transform4f") else "")
         )
-    environment = scene.environment()
-    is_environment = environment is not None and key.startswith(f"{environment.id()}.")
-    bounds = default_bounds(key, is_environment=is_environment)
+    bounds = default_bounds(key, is_environment=is_environment_map(scene, key))
     if entry.bounds is not None:
         bounds = entry.bounds
     if not bounds[0] < bounds[1]:
@@ -116,6 +115,7 @@ def make_variable(
     name = f"'initial' of '{key}'"
     is_buffer = held.ndim == 1 and dr.depth_v(parameters[key]) == 1
     initial = read_values(entry.initial, held, f"{where}: {name}", is_buffer=is_buffer)
+    initial = np.clip(initial, *bounds) if entry.initial == "noise" else initial
     # Compared as the scene stores them: 0.7 in single precision is a little less than 0.7
     stored, (low, high) = initial.astype(np.float32), np.float32(bounds)
     outside = initial[(stored < low) | (stored > high)]
@@ -131,8 +131,14 @@ def make_variable(
     return Variable(key, held.shape, bounds, entry.learning_rate, mapping, initial, truth)
 
 
+def is_environment_map(scene: mi.Scene, key: str) -> bool:
+    """Whether a key belongs to the scene's environment, whose ``data`` are radiance and wrap around."""
+    environment = scene.environment()
+    return environment is not None and key.startswith(f"{environment.id()}.")
+
+
 def read_values(source: Initial, held: np.ndarray, what: str, *, is_buffer: bool = False) -> np.ndarray:
-    """Numbers from a job: a number, a list, ``current``, ``uniform`` (its mean everywhere), an image or .npy file.
+    """Numbers from a job: a number, a list, ``current``, ``uniform`` (its mean), ``noise``, an image or .npy file.
 
     Args:
         held: What the scene holds now; its shape is the result's.
@@ -143,6 +149,9 @@ def read_values(source: Initial, held: np.ndarray, what: str, *, is_buffer: bool
         return held.astype(np.float64)
     if isinstance(source, str) and source == "uniform":
         return np.full(held.shape, held.mean(axis=tuple(range(held.ndim - 1))) if held.ndim == 3 else held.mean())
+    if isinstance(source, str) and source == "noise":
+        mean = held.mean(axis=tuple(range(held.ndim - 1))) if held.ndim == 3 else held.mean()
+        return mean * np.random.default_rng(derive_seed(0, what)).uniform(0.5, 1.5, held.shape)
     values = _read_file(Path(source), held, what) if isinstance(source, str) else np.asarray(source, np.float64)
     if not np.isfinite(values).all():
         raise InputError(f"{what} must be finite, got {values[~np.isfinite(values)].ravel()[0]}")

@@ -16,6 +16,7 @@ from ..scene import load_scene, require_emitters
 from ..scene_parameters import numbers, scene_parameters
 from . import optimizers
 from .aims import Aim
+from .grids import Refinement
 from .job import Job, check_job, load_job
 from .losses.objective import Objective, make_objective
 from .meshes.unknown import MeshUnknown
@@ -46,6 +47,7 @@ class Problem:
     objective: Objective
     meshes: Sequence[MeshUnknown] = ()
     priors: Sequence[Prior] = ()
+    refinements: Sequence[Refinement] = ()  #: textures that begin with fewer texels
     schedules: Mapping[str, ScheduleEntry] = dataclasses.field(default_factory=dict)  #: by key, where not the job's
 
     @classmethod
@@ -134,6 +136,7 @@ class Problem:
             objective=objective,
             meshes=unknowns.meshes,
             priors=priors,
+            refinements=unknowns.refinements,
             schedules=unknowns.schedules,
         )
 

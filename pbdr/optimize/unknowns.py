@@ -12,8 +12,9 @@ from ..errors import InputError
 from ..scene_parameters import ParameterInfo, describe_parameters, find_parameters
 from .aims import Aim, make_aims
 from .entries import AnyParameter
+from .grids import Refinement, make_refinement
 from .meshes.unknown import MeshUnknown, make_meshes
-from .parameters import Variable, make_variable
+from .parameters import Variable, is_environment_map, make_variable
 from .poses import Pose, make_poses
 from .schedules import ScheduleEntry
 
@@ -25,6 +26,7 @@ class Unknowns:
     variables: list[Variable] = dataclasses.field(default_factory=list)  #: all, those of poses and meshes included
     poses: list[Pose | Aim] = dataclasses.field(default_factory=list)
     meshes: list[MeshUnknown] = dataclasses.field(default_factory=list)
+    refinements: list[Refinement] = dataclasses.field(default_factory=list)
     schedules: dict[str, ScheduleEntry] = dataclasses.field(default_factory=dict)  #: by key, where not the job's
     moving: str = ""  #: key of a parameter that moves visibility, if there is one
 
@@ -59,6 +61,10 @@ def make_unknowns(
         else:
             # Refused keys have been named by now, so that values are checked for those that stay
             variables = [make_variable(scene, parameters, key, entry, where) for key in keys]
+            if entry.refine:
+                refined = [make_refinement(v, entry.refine, is_environment_map(scene, v.key), where) for v in variables]
+                unknowns.refinements += refined
+                variables = [refinement.variable for refinement in refined]
         unknowns.variables += variables
         if entry.schedule is not None:
             unknowns.schedules |= {variable.key: entry.schedule for variable in variables}
