@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -30,6 +31,9 @@ from .schedules import SamplingEntry, ScheduleEntry, StoppingEntry
 from .section import Positive, Section
 from .user_functions import is_import_path, locate_function
 from .views.entry import ExposureEntry, View
+
+#: Entries of a view that name files
+IMAGES = ("target", "mask", "depth", "normals")
 
 
 class Job(Section):
@@ -101,10 +105,31 @@ def load_job(source: str | Path, overrides: Mapping[str, str] | None = None) -> 
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: not valid TOML: {error}") from None
+    if isinstance(data.get("views"), str):
+        data["views"] = _read_views(path.parent / data["views"], path.parent)
     for entry, value in (overrides or {}).items():
         _override(data, entry, value)
     job = check_job(data, path, text, overrides or {})
     return _with_absolute_paths(job, path.resolve().parent)
+
+
+def _read_views(file: Path, folder: Path) -> list:
+    """The views that a file of its own lists, with paths relative to the job's folder.
+
+    Args:
+        folder: Of the job file.
+    """
+    if not file.is_file():
+        raise InputError(f"'views' names the file '{file}', which does not exist")
+    try:
+        views = tomllib.loads(file.read_text(encoding="utf-8"))["views"]
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError) as error:
+        raise InputError(f"{file}: not a TOML file with a list 'views': {error}") from None
+    for view in views:
+        for name in IMAGES:
+            if isinstance(view, dict) and isinstance(view.get(name), str):
+                view[name] = os.path.relpath((file.parent / view[name]).resolve(), folder.resolve())
+    return views
 
 
 def check_job(
@@ -255,9 +280,8 @@ def _with_absolute_paths(job: Job, folder: Path) -> Job:
 
     bundled = resources.folder("scenes") / job.scene / "scene.xml"
     scene = str(bundled) if bundled.is_file() and not (folder / job.scene).exists() else absolute(job.scene)
-    images = ("target", "mask", "depth", "normals")
     views = [
-        v.model_copy(update={name: getattr(v, name) and absolute(getattr(v, name)) for name in images})
+        v.model_copy(update={name: getattr(v, name) and absolute(getattr(v, name)) for name in IMAGES})
         for v in job.views
     ]
     files = {"value": ("initial", "true"), "mesh": ("true",), "pose": (), "look_at": ()}

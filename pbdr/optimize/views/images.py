@@ -34,8 +34,8 @@ def read_alpha(path: str, color_space: str | None, where: str) -> np.ndarray:
     return np.array(pixels, dtype=np.float32)[..., 3:]
 
 
-def has_straight_alpha(path: str) -> bool:
-    """Whether a file's colours are not yet multiplied with alpha: so in PNG and TGA, but not in EXR."""
+def is_low_range(path: str | Path) -> bool:
+    """Whether a file has 8 bits, sRGB as a rule, and colours that are not yet multiplied with alpha: PNG, not EXR."""
     return Path(path).suffix.lower() in _LDR
 
 

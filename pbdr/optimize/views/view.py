@@ -15,7 +15,7 @@ from ..constraints import find_reparameterization
 from ..parameters import Variable
 from .entry import ExposureEntry
 from .entry import View as ViewEntry
-from .images import has_straight_alpha, read_alpha, read_image, read_numbers
+from .images import is_low_range, read_alpha, read_image, read_numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _with_alpha(
     else:
         raise InputError(f"{where}: 'alpha' is set, but the target has {target.shape[-1]} channels, not 4")
     color = target[..., :3]
-    is_straight = image is None and has_straight_alpha(entry.target)
+    is_straight = image is None and is_low_range(entry.target)
     if entry.alpha == "mask":
         # Colours multiplied with alpha are divided by it where they count
         color = color if is_straight else np.where(alpha > 0, color / np.maximum(alpha, 1e-6), color)
