@@ -15,6 +15,7 @@ import pytest
 import pbdr
 from pbdr.errors import InputError
 from pbdr.geometry.mesh import triangles
+from pbdr.optimize import optimizers
 from pbdr.optimize.meshes.remeshing import surface_distance
 from pbdr.scene import load_scene
 
@@ -190,6 +191,25 @@ def test_resume_around_a_remeshing(pbdr_command: Callable, tmp_path: Path) -> No
     # Rounding decides where triangles go
     whole, parts = recovered(tmp_path / "whole"), recovered(tmp_path / "parts")
     assert surface_distance(whole, parts) < 0.02
+
+
+def test_ctrl_c_while_remeshing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is saved then is the mesh before, with an optimizer that fits."""
+    problem, transfer = pbdr.Problem.from_job(write_ball_job(tmp_path, REMESH)), optimizers.transfer
+
+    def stop(*arguments: object) -> None:
+        transfer(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(optimizers, "transfer", stop)
+    with pytest.raises(KeyboardInterrupt):
+        pbdr.optimize(problem, out=tmp_path / "run")
+    monkeypatch.undo()
+    with np.load(tmp_path / "run" / "checkpoints" / "latest.npz", allow_pickle=False) as content:
+        assert len(content["mesh/ball/faces"]) == 320 and content[f"latent/{KEY}"].size == 3 * 162
+    result = pbdr.optimize(problem, out=tmp_path / "run", resume=True)
+    assert result.steps == 6 and result.meshes["ball"]["vertices"] > 250
+    assert [line["step"] for line in history(tmp_path / "run")] == list(range(6))
 
 
 def test_a_problem_can_be_solved_twice(tmp_path: Path) -> None:

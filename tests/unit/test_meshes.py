@@ -60,7 +60,7 @@ def test_borders_and_fans_are_seen() -> None:
     fan = make_surface(V, np.array([[0, 1, 2], [0, 3, 1], [0, 1, 4]]))
     assert not fan.is_manifold and not len(fan.neighbours)
     with pytest.raises(InputError, match="more than two triangles"):
-        require_remeshable(fan, "mesh 'fan'")
+        require_remeshable(fan, [0.5], "mesh 'fan'")
 
 
 # ------------------------------------------------------------------ deformation
@@ -116,7 +116,7 @@ def test_a_missing_package_is_named(surface: Surface, monkeypatch: pytest.Monkey
     with pytest.raises(MissingExtra, match=r"needs the package 'cholespy': pip install \"pbdr\[mesh\]\""):
         Deformation(surface, smoothness=19.0, along_normals=False)
     with pytest.raises(MissingExtra, match="gpytoolbox"):
-        require_remeshable(surface, "mesh 'ball'")
+        require_remeshable(surface, [0.2], "mesh 'ball'")
     Deformation(surface, smoothness=0.0, along_normals=True)
 
 
@@ -266,6 +266,13 @@ def test_remeshing_keeps_the_surface_and_carries_values_over(surface: Surface) -
     # New points lie on old triangles, and linear functions are carried over exactly
     assert np.allclose(transfer(surface.points()), finer.points(), atol=1e-9)
     assert np.allclose(transfer(np.ones((surface.point_count, 1))), 1)
+
+
+@pytest.mark.parametrize("length", [1e-4, 3.0])
+def test_absurd_edge_lengths_are_refused(surface: Surface, length: float) -> None:
+    require_remeshable(surface, [0.1], "mesh 'ball'")
+    with pytest.raises(InputError, match=rf"mesh 'ball': 'edge_length' = {length:g} would make about"):
+        require_remeshable(surface, [0.1, length], "mesh 'ball'")
 
 
 def test_distance_of_surfaces() -> None:

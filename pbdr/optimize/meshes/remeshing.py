@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from .surface import Surface, make_surface
 
 #: Rounds of splitting, collapsing, flipping and moving
 ITERATIONS = 5
+#: Triangles that a mesh may be given
+FEWEST, MOST = 20, 5_000_000
 
 #: Takes values at the old points to the new ones: [W, k] → [W', k]
 Transfer = Callable[[np.ndarray], np.ndarray]
@@ -67,17 +69,40 @@ def surface_distance(first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndar
 
 def _mean_distance(first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray]) -> float:
     gpytoolbox = import_gpytoolbox("the distance from a true mesh")
-    corners = first[0][first[1]]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    area, centers = triangle_areas(*first), first[0][first[1]].mean(axis=1)
     squared = gpytoolbox.squared_distance(
-        np.ascontiguousarray(corners.mean(axis=1)), np.ascontiguousarray(second[0], np.float64),
+        np.ascontiguousarray(centers), np.ascontiguousarray(second[0], np.float64),
         np.ascontiguousarray(second[1], np.int32), use_cpp=True, use_aabb=True,
     )[0]  # fmt: skip
     return float(np.sum(area * np.sqrt(squared)) / np.sum(area))
 
 
-def require_remeshable(surface: Surface, what: str) -> None:
-    """Refuse surfaces that have no remeshing, before anything is rendered."""
+def require_remeshable(surface: Surface, edge_lengths: Sequence[float], what: str) -> None:
+    """Refuse what cannot be remeshed, before anything is rendered.
+
+    Args:
+        edge_lengths: That are wanted in the course of a run.
+        what: Name of the mesh for error sentences.
+    """
     import_gpytoolbox("remeshing")
     if not surface.is_manifold:
         raise InputError(f"{what} has edges with more than two triangles, so it cannot be remeshed")
+    area = triangle_areas(surface.points(), surface.triangles).sum()
+    for length in edge_lengths:
+        count = 4 * area / (3**0.5 * length**2)
+        if not FEWEST <= count <= MOST:
+            raise InputError(
+                f"{what}: 'edge_length' = {length:g} would make about {count:.3g} triangles of its surface; allowed "
+                f"are {FEWEST} to {MOST}"
+            )
+
+
+def triangle_areas(positions: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Areas of triangles. [F]
+
+    Args:
+        positions: [V, 3]
+        faces: [F, 3]
+    """
+    a, b, c = (positions[faces[:, k]] for k in range(3))
+    return 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)

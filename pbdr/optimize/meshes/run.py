@@ -13,6 +13,7 @@ from .. import optimizers
 
 if TYPE_CHECKING:
     from ..problem import Problem
+    from .unknown import MeshUnknown
 
 
 def remesh_due(problem: Problem, optimizer: drjit.opt.Optimizer, step: int) -> Problem:
@@ -23,20 +24,27 @@ def remesh_due(problem: Problem, optimizer: drjit.opt.Optimizer, step: int) -> P
     """
     if not any(mesh.is_remesh_due(step) for mesh in problem.meshes):
         return problem
-    meshes = list(problem.meshes)
-    for position, mesh in enumerate(meshes):
-        while mesh.is_remesh_due(step):
-            key = mesh.variable.key
-            mesh, transfer, factor = mesh.remesh(optimizer[key])
+    before = dict(optimizer.state)
+    try:
+        return problem.with_meshes([_remeshed(mesh, optimizer, step) for mesh in problem.meshes])
+    except KeyboardInterrupt:
+        # What is saved now must fit together
+        optimizer.state.update(before)
+        problem.with_meshes(problem.meshes)
+        raise
 
-            def moved(values: np.ndarray, count: int = mesh.channels) -> np.ndarray:
-                return transfer(values.reshape(-1, count)).ravel()
 
-            latent = mi.Float(np.zeros(mesh.surface.point_count * mesh.channels, np.float32))
-            optimizers.transfer(optimizer, key, latent, moved, factor)
-            mi.Log(mi.LogLevel.Info, f"step {step}: mesh '{mesh.name}' has {mesh.surface.point_count} points now")
-        meshes[position] = mesh
-    return problem.with_meshes(meshes)
+def _remeshed(mesh: MeshUnknown, optimizer: drjit.opt.Optimizer, step: int) -> MeshUnknown:
+    """A mesh with what is due, and its variable in the optimizer."""
+    while mesh.is_remesh_due(step):
+        key, count = mesh.variable.key, mesh.channels
+        mesh, transfer, factor = mesh.remesh(optimizer[key])
+        latent = mi.Float(np.zeros(mesh.surface.point_count * count, np.float32))
+        optimizers.transfer(
+            optimizer, key, latent, lambda values, take=transfer: take(values.reshape(-1, count)).ravel(), factor
+        )
+        mi.Log(mi.LogLevel.Info, f"step {step}: mesh '{mesh.name}' has {mesh.surface.point_count} points now")
+    return mesh
 
 
 def write_meshes(problem: Problem, folder: Path) -> None:

@@ -140,7 +140,7 @@ def make_meshes(scene: mi.Scene, entry: MeshEntry, where: str) -> list[MeshUnkno
         if not len(surface.triangles):
             raise InputError(f"{what} has no triangles")
         if entry.remesh:
-            require_remeshable(surface, what)
+            require_remeshable(surface, [wanted.edge_length for wanted in entry.remesh], what)
             if lost := surface_data(parameters, name):
                 raise InputError(f"{what} cannot be remeshed: its {', '.join(lost)} would be lost")
         made.append(_make(name, entry, surface, what))
