@@ -60,7 +60,7 @@ def step(optimizer: drjit.opt.Optimizer, variables: Sequence[Variable]) -> None:
     """Take a step; uniform variables with the uniform variant of Adam, if it is Adam.
 
     It divides by the largest second moment instead of each number's own, so that a smooth gradient stays smooth
-    [Nicolet et al. 2021, "Large steps in inverse rendering of geometry", Section 4].
+    [Nicolet et al. 2021, "Large steps in inverse rendering of geometry"].
     """
     uniform = [v.key for v in variables if v.is_uniform]
     if not uniform or not isinstance(optimizer, drjit.opt.Adam):

@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 
 from pbdr.errors import InputError, MissingExtra
+from pbdr.optimize import optimizers
+from pbdr.optimize.constraints import find_reparameterization
+from pbdr.optimize.entries import OptimizerEntry
 from pbdr.optimize.meshes.deformation import Deformation, point_normals
 from pbdr.optimize.meshes.health import measure_health, self_intersections
 from pbdr.optimize.meshes.regularizers import TERMS, Regularizer
 from pbdr.optimize.meshes.remeshing import remesh, require_remeshable, surface_distance
 from pbdr.optimize.meshes.surface import Surface, make_surface
+from pbdr.optimize.parameters import Variable
 
 from ..ball import ball
 
@@ -279,3 +283,48 @@ def test_distance_of_surfaces() -> None:
     V, F = ball(3)
     assert np.isclose(surface_distance((V, F), (1.1 * V, F)), 0.1, rtol=0.02)
     assert surface_distance((V, F), (V, F)) < 1e-12
+
+
+# -------------------------------------------------------------------- optimizer
+
+
+def variable(key: str, size: int, *, is_uniform: bool) -> Variable:
+    identity = find_reparameterization("identity", key, (-np.inf, np.inf))
+    return Variable(key, (size,), (-np.inf, np.inf), 0.1, identity, np.zeros(size), None, is_uniform=is_uniform)
+
+
+def test_uniform_variables_step_in_proportion_to_their_gradients() -> None:
+    """The first step of Adam is the gradient's sign; of uniform Adam the gradient over its largest entry."""
+    variables = [variable("mesh", 3, is_uniform=True), variable("color", 3, is_uniform=False)]
+    optimizer = optimizers.make(OptimizerEntry(), variables)
+    slope = mi.Float(1, -2, 4)
+    dr.backward(dr.sum(slope * optimizer["mesh"]) + dr.sum(slope * optimizer["color"]))
+    optimizers.step(optimizer, variables)
+    assert np.allclose(optimizer["mesh"], [-0.025, 0.05, -0.1], atol=1e-5)
+    assert np.allclose(optimizer["color"], [-0.1, 0.1, -0.1], atol=1e-5)
+    assert not optimizer.uniform and set(optimizer.state) == {"mesh", "color"}
+
+
+@pytest.mark.parametrize(("kind", "powers"), [("adam", {"0.1": 1, "0.2": 2}), ("rmsprop", {"0": 2}), ("sgd", {"0": 1})])
+def test_moments_are_carried_over(kind: str, powers: dict[str, int]) -> None:
+    variables = [variable("mesh", 3, is_uniform=True), variable("color", 3, is_uniform=False)]
+    options = {"momentum": 0.9} if kind == "sgd" else {}
+    optimizer = optimizers.make(OptimizerEntry(type=kind, **options), variables)
+    for _ in range(3):
+        dr.backward(dr.sum(mi.Float(1, -2, 4) * optimizer["mesh"]) + dr.sum(optimizer["color"]))
+        optimizers.step(optimizer, variables)
+    before = optimizers.state_arrays(optimizer)
+    optimizers.transfer(optimizer, "mesh", dr.zeros(mi.Float, 6), lambda values: np.repeat(values, 2), 0.5)
+    after = optimizers.state_arrays(optimizer)
+    assert after["latent/mesh"].shape == (6,)
+    for position, power in powers.items():
+        moment = before[f"state/mesh/{position}"]
+        assert np.abs(moment).max() > 0
+        assert np.allclose(after[f"state/mesh/{position}"], np.repeat(moment, 2) * 0.5**power)
+    assert all(np.array_equal(after[name], before[name]) for name in before if "color" in name)
+    if kind == "adam":
+        assert after["state/mesh/0.0"] == 3
+    # And the optimizer goes on
+    dr.backward(dr.sum(optimizer["mesh"]))
+    optimizers.step(optimizer, variables)
+    assert np.isfinite(np.array(optimizer["mesh"])).all()

@@ -12,7 +12,7 @@ from ...errors import MissingExtra
 class Smoothing:
     """(I + λL)⁻¹, with L the combinatorial Laplacian of a mesh: its number of neighbours minus their sum.
 
-    [Nicolet et al. 2021, "Large steps in inverse rendering of geometry", Eq. (9)] A step along (I + λL)⁻¹ of a variable
+    [Nicolet et al. 2021, "Large steps in inverse rendering of geometry"] A step along (I + λL)⁻¹ of a variable
     moves each vertex together with its surroundings, over about √λ edges. The matrix is factored once.
 
     Args:
