@@ -20,7 +20,7 @@ LAYERS = [
     {"transport"},
     {"interior", "boundary"},
     {"plugins", "capabilities"},
-    {"optimize", "compare"},
+    {"optimize", "compare", "torch"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
