@@ -14,7 +14,7 @@ import pytest
 
 import pbdr
 from pbdr.errors import InputError
-from pbdr.geometry.mesh import triangles
+from pbdr.geometry.mesh import triangles, weld
 from pbdr.optimize import optimizers
 from pbdr.optimize.meshes.remeshing import surface_distance
 from pbdr.scene import load_scene
@@ -104,6 +104,20 @@ def test_a_ball_becomes_an_ellipsoid(tmp_path: Path, mesh: str, share: float) ->
     assert result.loss_final < 0.2 * result.loss_initial
     assert result.meshes["ball"]["triangles"] == 320
     assert result.values["ball.faces"].shape == (960,)
+
+
+def test_seams_stay_closed(pbdr_command: Callable, tmp_path: Path) -> None:
+    """A cube has each corner three times, with a normal and a texture coordinate for each side."""
+    job = write_ball_job(tmp_path, "smoothness = 1")
+    job.write_text(job.read_text().replace('key = "ball"', 'key = "box"'))
+    outcome = pbdr_command("optimize", job, "--out", tmp_path / "run", "--steps", 3)
+    assert outcome.code == 0, outcome.stderr
+    before = triangles(next(s for s in load_scene(tmp_path / "scene.xml").shapes() if s.id() == "box"))[0]
+    after = triangles(next(s for s in load_scene(tmp_path / "run" / "scene").shapes() if s.id() == "box"))[0]
+    assert len(before) == 24 and np.abs(after - before).max() > 0.02
+    first, point = weld(before)
+    assert len(first) == 8
+    assert np.allclose(after, after[first][point], atol=1e-6)
 
 
 def test_the_gradient_agrees_with_finite_differences(tmp_path: Path) -> None:
