@@ -10,9 +10,9 @@ import types
 
 from .job import Job as Job
 from .job import load_job as load_job
-from .loop import Result as Result
-from .loop import Step as Step
 from .loop import optimize as _optimize
+from .outcome import Result as Result
+from .outcome import Step as Step
 from .problem import Problem as Problem
 from .problem import View as View
 

@@ -137,4 +137,6 @@ class Output(Section):
 
     image_every: int = pydantic.Field(default=25, ge=0)
     health_every: int = pydantic.Field(default=25, ge=0)
+    tensorboard: bool = False
+    wandb: str | None = None
     checkpoint_seconds: float = pydantic.Field(default=5.0, gt=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import drjit as dr
@@ -18,54 +18,17 @@ from .control import Control
 from .gradients import differentiate
 from .grids import refine_due, with_levels
 from .meshes.run import remesh_due, write_meshes
+from .outcome import Progress, Result, Step
 from .problem import Problem
 from .record import Record, json_text, write_text
 from .schedules import rate_factor
 from .second_order import make_method
+from .symptoms import Symptoms, ambiguities
 from .views.pictures import evaluated_pictures
+from .watching import TensorBoard, WeightsAndBiases
 
 #: Steps with a non-finite loss or gradient that may follow each other before a run ends
 NON_FINITE_LIMIT = 3
-
-Progress = Callable[["Step"], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """What one step did, for progress displays and histories."""
-
-    index: int  #: counted from 0
-    count: int  #: steps of the whole run
-    loss: float
-    seconds: float  #: of this step
-    problem: str  #: empty, or what was not finite
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """The outcome of a run."""
-
-    loss_initial: float  #: with many samples, before the first step
-    loss_final: float  #: with many samples, after the last step
-    steps: int
-    seconds: float
-    parameters: dict[str, dict]  #: key → initial, final, and true with error where the job states the truth
-    values: dict[str, np.ndarray]  #: key → final numbers in the parameter's shape
-    folder: Path | None  #: run folder, if there is one
-    end: str  #: why it ended: after its last step (steps), on a plateau, or after its minutes
-    meshes: dict[str, dict]  #: id → vertices, triangles, and how many triangles are flipped, degenerate, …
-
-    def to_dict(self) -> dict:
-        """As JSON data."""
-        return {
-            "loss_initial": self.loss_initial,
-            "loss_final": self.loss_final,
-            "steps": self.steps,
-            "end": self.end,
-            "seconds": self.seconds,
-            "parameters": self.parameters,
-            **({"meshes": self.meshes} if self.meshes else {}),
-        }
 
 
 def optimize(
@@ -75,7 +38,8 @@ def optimize(
     out: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | Sequence[Progress] | None = None,
+    keep_interrupted: bool = False,
 ) -> Result:
     """Recover the parameters of a problem.
 
@@ -85,11 +49,12 @@ def optimize(
         out: Run folder for history, images, checkpoints, the recovered scene and a report.
         resume: Go on from the folder's last checkpoint.
         overwrite: Replace what an earlier run left in the folder.
-        progress: Called after every step.
+        progress: Called after every step: a function, or several, e.g. from :mod:`pbdr.optimize.watching`.
+        keep_interrupted: Return what was recovered so far after Ctrl-C, e.g. in a notebook.
 
     Raises:
         NonFiniteError: Loss or gradient was not finite three times in a row; the last good checkpoint is kept.
-        KeyboardInterrupt: Ctrl-C, after a checkpoint was written.
+        KeyboardInterrupt: Ctrl-C, after a checkpoint was written, unless ``keep_interrupted``.
 
     Example:
         >>> result = pbdr.optimize(pbdr.Problem.from_job("cornell_box"), steps=20)
@@ -101,14 +66,23 @@ def optimize(
         problem = dataclasses.replace(problem, job=problem.job.model_copy(update={"steps": steps}))
     if resume and out is None:
         raise InputError("'resume' needs the run folder 'out'")
-    run = _Run(problem, progress)
+    callbacks = [progress] if callable(progress) else list(progress or [])
+    run = _Run(problem, callbacks, keep_interrupted=keep_interrupted)
     if out is None:
         return run.run(resume)
     run.record = Record(Path(out), problem.job, _images(problem), resume=resume, overwrite=overwrite)
     try:
+        run.callbacks = [*callbacks, *_watchers(problem, run.record.folder)]
         return run.run(resume)
     finally:
         run.record.close()
+
+
+def _watchers(problem: Problem, folder: Path) -> list[Progress]:
+    """What the job wants to look on."""
+    output = problem.job.output
+    watchers = [TensorBoard(folder / "tensorboard")] if output.tensorboard else []
+    return watchers + ([WeightsAndBiases(project=output.wandb, dir=str(folder))] if output.wandb else [])
 
 
 def _images(problem: Problem) -> dict[str, np.ndarray]:
@@ -123,10 +97,12 @@ def _images(problem: Problem) -> dict[str, np.ndarray]:
 class _Run:
     """The state of one optimization."""
 
-    def __init__(self, problem: Problem, progress: Progress | None):
+    def __init__(self, problem: Problem, callbacks: Sequence[Progress] = (), *, keep_interrupted: bool = False):
         # An earlier run may have left other triangles in the scene
         self.problem = problem.with_meshes(problem.meshes) if problem.meshes else problem
-        self.progress = progress
+        self.callbacks, self.keep_interrupted = callbacks, keep_interrupted
+        self.symptoms = Symptoms()
+        self.is_interrupted = False
         self.record: Record | None = None
         self.optimizer = optimizers.make(problem.job.optimizer, problem.variables)
         self.control = Control(problem.job)
@@ -141,6 +117,8 @@ class _Run:
 
     def run(self, resume: bool) -> Result:
         """All steps, from the beginning or from a checkpoint."""
+        for note in ambiguities(self.problem):
+            mi.Log(mi.LogLevel.Info, note)
         start = time.perf_counter()
         if not (resume and self._restore()):
             self.loss_initial = self._evaluate("before")
@@ -149,18 +127,24 @@ class _Run:
             self.record.keep_history(self.step)
         base = self.seconds - (time.perf_counter() - start) if resume else 0.0
         try:
-            while self.step < self.problem.job.steps and not self._end():
+            while not self._end():
                 self.problem = remesh_due(self.problem, self.optimizer, self.step)
                 self.problem = refine_due(self.problem, self.optimizer, self.step)
                 done = self._take_step()
-                if self.progress:
-                    self.progress(done)
+                for callback in self.callbacks:
+                    callback(done)
                 self.seconds = base + time.perf_counter() - start
                 if time.perf_counter() - self.saved > self.problem.job.output.checkpoint_seconds:
                     self._save()
         except KeyboardInterrupt:
             self._save()
-            raise
+            if not self.keep_interrupted:
+                raise
+            self.is_interrupted = True
+        finally:
+            for callback in self.callbacks:
+                if close := getattr(callback, "close", None):
+                    close()
         self.seconds = base + time.perf_counter() - start
         self._save()
         loss_final = self._evaluate("after")
@@ -171,19 +155,21 @@ class _Run:
 
     def _take_step(self) -> Step:
         """One step with its line in the history, or nothing at all: Ctrl-C must not leave half a step."""
-        before = dict(self.optimizer.state)
+        before, method = dict(self.optimizer.state), dict(self.method.state) if self.method else {}
         try:
             done = self._advance()
-            self._note(done)
+            done = self._note(done)
             self.step += 1
         except KeyboardInterrupt:
             self.optimizer.state.update(before)
+            if self.method:
+                self.method.state = method
             raise
         return done
 
     def _advance(self) -> Step:
         """Change the variables, unless loss or gradient is not finite."""
-        began, problem = time.perf_counter(), self.problem
+        began, problem, notes = time.perf_counter(), self.problem, []
         spp = self.control.spp(self.step)
         views = self.control.views(self.step)
         if self.method:
@@ -204,12 +190,15 @@ class _Run:
             self.failures = 0
             gradients = {v.key: dr.ravel(dr.grad(self.optimizer[v.key])) for v in problem.variables}
             if change := self.control.observe(loss, gradients):
-                mi.Log(mi.LogLevel.Info, f"step {self.step}: {change}")
+                notes.append(change)
             optimizers.set_learning_rates(self.optimizer, problem.variables, self._rate_factors())
             optimizers.step(self.optimizer, problem.variables)
             for variable in problem.variables:
                 self.optimizer[variable.key] = variable.project(self.optimizer[variable.key])
-        return Step(self.step, problem.job.steps, loss, time.perf_counter() - began, flaw)
+            notes += self.symptoms.after_step(problem, self.optimizer, gradients)
+        for note in notes:
+            mi.Log(mi.LogLevel.Info, f"step {self.step}: {note}")
+        return Step(self.step, problem.job.steps, loss, time.perf_counter() - began, flaw, spp, tuple(notes))
 
     def _rate_factors(self) -> dict[str, float]:
         """Factor of each variable's learning rate."""
@@ -224,8 +213,12 @@ class _Run:
         }
 
     def _end(self) -> str:
-        """Why the run is over before its last step; empty if it is not."""
+        """Why the run is over; empty if it is not."""
         minutes = self.problem.job.minutes
+        if self.step >= self.problem.job.steps:
+            return "steps"
+        if self.is_interrupted:
+            return "interrupted"
         if minutes is not None and self.seconds >= 60 * minutes:
             return "minutes"
         return "plateau" if self.control.is_plateau() else ""
@@ -256,25 +249,30 @@ class _Run:
                         self.record.write_image(f"target_{view.name}", view.target)
         return total
 
-    def _note(self, step: Step) -> None:
-        job = self.problem.job
+    def _note(self, step: Step) -> Step:
+        """Write the step's line in the history; returns it with what callbacks want to see."""
+        if not self.record and not self.callbacks:
+            return step
+        job, images = self.problem.job, None
+        values = {v.key: v.summary(v.values(self.optimizer[v.key])) for v in self.problem.variables}
+        if job.output.image_every and step.index % job.output.image_every == 0:
+            view = self.problem.views[0]
+            with dr.suspend_grad():
+                pictures = evaluated_pictures(
+                    self.problem, view, self.optimizer, job.spp, lambda label: self._seed(f"image {label}", 0)
+                )
+            images = np.array(pictures["image"].renderings[0]), np.array(view.target)
         if self.record:
-            values = {v.key: v.summary(v.values(self.optimizer[v.key])) for v in self.problem.variables}
             line = {"step": step.index, "loss": step.loss, "seconds": step.seconds, "parameters": values}
+            line |= {"spp": step.spp} if job.sampling.type != "constant" else {}
+            line |= {"problem": step.problem} if step.problem else {}
+            line |= {"notes": step.notes} if step.notes else {}
             if self.problem.meshes and job.output.health_every and step.index % job.output.health_every == 0:
                 line["meshes"] = self._health()
-            self.record.append(line | ({"problem": step.problem} if step.problem else {}))
-            if job.output.image_every and step.index % job.output.image_every == 0:
-                with dr.suspend_grad():
-                    view = self.problem.views[0]
-                    image = mi.render(
-                        self.problem.scene,
-                        sensor=view.sensor,
-                        integrator=self.problem.integrator,
-                        spp=job.spp,
-                        seed=self._seed("image", 0),
-                    )
-                self.record.write_image(f"step_{step.index:05d}_{view.name}", image)
+            self.record.append(line)
+            if images:
+                self.record.write_image(f"step_{step.index:05d}_{self.problem.views[0].name}", images[0])
+        return dataclasses.replace(step, parameters=values, images=images)
 
     def _save(self) -> None:
         self.saved = time.perf_counter()
@@ -342,7 +340,7 @@ class _Run:
             parameters=parameters,
             values=values,
             folder=folder,
-            end="steps" if self.step >= self.problem.job.steps else self._end(),
+            end=self._end(),
             meshes=self._health(),
         )
 

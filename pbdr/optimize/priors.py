@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import drjit as dr
 import mitsuba as mi
+import numpy as np
 
 from ..errors import InputError, suggestion
 from .parameters import Variable
@@ -37,13 +38,22 @@ class Prior:
     function: PriorFunction
     weight: float
     variable: Variable
+    is_sky: bool = False  #: whether rows are circles of latitude, which count with their length
 
     def __call__(self, latent: mi.Float) -> mi.Float:
         """Its weighted value, attached to the optimizer's variable. [1]"""
         shape = self.variable.shape or (1,)
         values = mi.TensorXf(self.variable.attached(latent), shape)
         initial = mi.TensorXf(mi.Float(self.variable.initial.ravel()), shape)
-        return self.weight * dr.mean(self.function(values, initial), axis=None).array
+        prior = self.function(values, initial)
+        if self.is_sky and len(prior.shape) == 3:
+            height, width, _ = prior.shape
+            sines = np.sin(np.pi * (np.arange(height) + 0.5) / height)
+            rows = np.tile(sines[:, None, None] / sines.mean(), (1, width, 1))
+            # Repeated columns count once
+            rows[:, [0, -1]] = 0
+            prior = prior * mi.TensorXf(np.float32(rows * width / (width - 2)))
+        return self.weight * dr.mean(prior, axis=None).array
 
 
 def total_variation(values: mi.TensorXf, initial: mi.TensorXf) -> mi.TensorXf:
@@ -84,11 +94,14 @@ PRIORS: dict[str, tuple[PriorFunction, int]] = {
 }
 
 
-def make_priors(entries: Sequence[PriorEntry], variables: Mapping[str, Variable]) -> list[Prior]:
+def make_priors(
+    entries: Sequence[PriorEntry], variables: Mapping[str, Variable], is_sky: Callable[[str], bool] = lambda key: False
+) -> list[Prior]:
     """The priors of a job, checked.
 
     Args:
         variables: Those that stand for numbers of the scene, by key.
+        is_sky: Whether a key belongs to an environment map.
     """
     priors = []
     for position, entry in enumerate(entries):
@@ -111,7 +124,7 @@ def make_priors(entries: Sequence[PriorEntry], variables: Mapping[str, Variable]
                 raise InputError(f"{where}: '{entry.type}' is for textures; '{key}' is none")
             if entry.type == "neutral" and (not shape or shape[-1] != 3):
                 raise InputError(f"{where}: 'neutral' is for colours; '{key}' is none")
-            priors.append(Prior(function, entry.weight, variables[key]))
+            priors.append(Prior(function, entry.weight, variables[key], is_sky(key)))
     return priors
 
 

@@ -20,7 +20,7 @@ from .grids import Refinement
 from .job import Job, check_job, load_job
 from .losses.objective import Objective, make_objective
 from .meshes.unknown import MeshUnknown
-from .parameters import Variable
+from .parameters import Variable, is_environment_map
 from .poses import Pose
 from .priors import Prior, make_priors
 from .schedules import ScheduleEntry
@@ -122,7 +122,7 @@ class Problem:
         ]
         _check_views(views, objective, unknowns.moving)
         values = {variable.key: variable for variable in unknowns.variables if variable.in_scene}
-        priors = make_priors(job.priors, values)
+        priors = make_priors(job.priors, values, lambda key: is_environment_map(scene, key))
         variables = unknowns.variables + [v.exposure for v in views if isinstance(v.exposure, Variable)]
         optimizers.make(job.optimizer, variables)
         return cls(

@@ -592,7 +592,7 @@ def test_every_view_contributes_to_a_colour(tmp_path: Path) -> None:
     for views in (1, 3):
         job = load_job(write_job(tmp_path)).model_copy(update={"spp": 256})
         job = job.model_copy(update={"views": list(job.views) * views})
-        run = _Run(pbdr.Problem.from_job(job), None)
+        run = _Run(pbdr.Problem.from_job(job))
         differentiate(run.problem, run.optimizer, range(views), run.problem.job.spp, run._seed)
         gradients.append(np.array(dr.grad(run.optimizer[WALL])))
     np.testing.assert_allclose(gradients[1], gradients[0], rtol=0.05)

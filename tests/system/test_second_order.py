@@ -51,7 +51,7 @@ def test_marquardt_through_a_sigmoid(tmp_path: Path, photo: np.ndarray) -> None:
 def test_columns_are_the_transpose_of_the_gradient(tmp_path: Path, photo: np.ndarray) -> None:
     """Jᵀr from columns is half of the gradient from reverse mode, at equal random numbers."""
     made = problem(tmp_path, photo, {WALL: {"initial": 0.4}, ALPHA: {"initial": 0.2}}, {"type": "lbfgs"}, 1)
-    run = _Run(made, None)
+    run = _Run(made)
     columns = [_column(made, run.optimizer, 0, number, 16, run._seed) for number in ((WALL, 1), (ALPHA, 0))]
     differentiate(made, run.optimizer, [0], 16, run._seed)
     expected = [np.array(dr.grad(run.optimizer[WALL]))[1], np.array(dr.grad(run.optimizer[ALPHA]))[0]]

@@ -206,6 +206,22 @@ def test_values_of_priors() -> None:
     assert value("neutral", ramp, ramp) < 1e-10 and np.isclose(value("neutral", tinted, ramp), 0.02 / 3, rtol=1e-4)
 
 
+def test_rows_of_a_sky_count_with_their_length() -> None:
+    """Mean over the sphere: a change of one texel at the pole matters sin θ as much as at the equator."""
+    initial = np.zeros((6, 10, 3), np.float32)
+
+    def value(row: int, column: int) -> float:
+        values = initial.copy()
+        values[row, column] = 1
+        entry = PriorEntry(type="near_initial", weight=1.0)
+        prior = make_priors([entry], {"wall.data": texture(initial)}, lambda key: True)[0]
+        return float(prior(mi.Float(values.ravel()))[0])
+
+    assert np.isclose(value(0, 3) / value(2, 3), np.sin(np.pi / 12) / np.sin(5 * np.pi / 12), rtol=1e-4)
+    assert value(2, 0) == 0, "a repeated column"
+    assert np.isclose(sum(value(row, 3) for row in range(6)), 1 / 8, rtol=1e-4)
+
+
 def test_priors_that_do_not_fit() -> None:
     number = Variable(
         "box.alpha", (), (0, 1), 0.1, find_reparameterization("identity", "", (0, 1)), np.array(0.2), None
