@@ -14,7 +14,7 @@ from pbdr.errors import InputError
 from .test_silhouettes import CASES
 
 FAST = ("occluder, area light", "camera")
-UNSUPPORTED = ("point light", "sphere grows", "receiver below an instance")
+UNSUPPORTED = ("point light", "sphere grows", "receiver below an instance", "stacked boxes")
 
 
 def marked(names) -> list:
