@@ -38,7 +38,7 @@ def test_every_integrator_is_in_the_table(name: str):
 
 def test_the_commands_exist():
     known = {command.name for command in app.registered_commands}
-    named = set(re.findall(r"^\| `pbdr (\w+)", README, flags=re.MULTILINE))
+    named = set(re.findall(r"^\| `pbdr ([\w-]+)", README, flags=re.MULTILINE))
     assert named == known
 
 
