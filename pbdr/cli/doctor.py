@@ -19,7 +19,7 @@ mi.set_variant(sys.argv[1])
 assert dr.allclose(dr.sqrt(dr.arange(mi.Float, 4) + dr.opaque(mi.Float, 4)), [2, 5**0.5, 6**0.5, 7**0.5])
 mi.load_dict({"type": "pbdr"})
 """
-_EXTRAS = {"mesh": ("cholespy", "gpytoolbox", "trimesh"), "notebook": ("ipykernel", "jupytext", "nbclient")}
+_EXTRAS = {"mesh": ("cholespy", "gpytoolbox", "trimesh"), "notebooks": ("ipykernel", "jupytext", "nbclient")}
 
 
 @dataclass(frozen=True)
