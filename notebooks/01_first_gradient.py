@@ -233,4 +233,5 @@ plt.show()
 # - **Noise.** A gradient is an average of random paths, as an image is. If repeated gradients differ by more than their
 #   mean, raise `spp`; see [comparing estimators](../docs/estimators.md).
 # - **Something moves.** Colours, roughness and light are easy: they do not move outlines. What does needs a second
-#   term, which the next tutorial explains.
+#   term, which
+#   [the next tutorial](02_why_boundaries_matter.ipynb) explains.
