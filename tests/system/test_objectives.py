@@ -337,7 +337,7 @@ def test_minutes_end_the_run(pbdr_command, tmp_path: Path) -> None:
     outcome = pbdr_command("optimize", write_job(tmp_path), "--steps", 100000, "--minutes", 0.05, "--out", run)
     assert outcome.code == 0, outcome.stderr
     result = json.loads((run / "result.json").read_text())
-    assert result["end"] == "minutes" and 3 <= result["seconds"] < 30 and 1 <= result["steps"] < 100000
+    assert result["end"] == "minutes" and 3 <= result["seconds"] < 120 and 1 <= result["steps"] < 100000
 
 
 def test_a_run_with_batches_and_adaptive_samples_goes_on(tmp_path: Path, photo: np.ndarray) -> None:
