@@ -194,9 +194,9 @@ print(f"loss {result.loss_initial:.4f} → {result.loss_final:.6f} after {result
 # %% [markdown]
 # ## Save and resume
 #
-# The run folder (`out=`) holds the recovered scene as XML, a line for each step, checkpoints and a report. The same
-# call with `resume=True` goes on from the last checkpoint: after Ctrl-C, a crash, or, as here, because more steps are
-# wanted.
+# The run folder (`out=`) holds images, a line for each step, checkpoints and a report; if the problem came from a
+# [job file](../docs/jobs.md), also the recovered scene as XML. The same call with `resume=True` goes on from the last
+# checkpoint: after Ctrl-C, a crash, or, as here, because more steps are wanted.
 
 # %%
 result = pbdr.optimize(problem, steps=8 if QUICK else 80, out="runs/first", resume=True)
