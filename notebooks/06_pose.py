@@ -191,8 +191,8 @@ plt.show()
 # ## What can go wrong
 #
 # - **Another valley.** The curve above falls towards 0° from within about 40° on either side. Beyond are other valleys;
-#   the lowest is at 180°, where handle and spout have changed places. Start from several guesses and keep the run with the
-#   lowest loss.
+#   the lowest is at 180°, where handle and spout have changed places. Start from several guesses and keep the run with
+#   the lowest loss.
 # - **No overlap.** If the render's object and the photograph's do not overlap at all, no small motion lowers the loss.
 #   Blur helps: a loss with [`pyramid = 4`](../docs/losses.md) compares small versions of the images, too.
 # - **Symmetry.** A ball's rotation, or a cup's around its axis when the handle is hidden, leaves no trace in the image.
