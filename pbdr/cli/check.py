@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
     from ..compare.cases import Case
     from ..compare.perturbations import Perturbation
-    from ..optimize.entries import ParameterEntry, PoseEntry
+    from ..optimize.entries import LookAtEntry, ParameterEntry, PoseEntry
+    from ..optimize.meshes.entry import MeshEntry
 
 
 def register(app: typer.Typer) -> None:
@@ -66,9 +67,9 @@ def check(
     """Check gradients against central differences with error bars.
 
     Exit code: 0 all consistent, 1 a biased or failed gradient, 4 inconclusive or unsupported. Without --param, the
-    parameters of the job (or of the bundled scene's job) are checked with the job's integrator, large arrays along
-    fixed random signs, poses along one motion of each kind. Seeds are added where those asked for are inconclusive, and
-    time that one parameter leaves of its budget goes to those after it.
+    parameters of the job (or of the bundled scene's job) are checked with the job's integrator: large arrays along
+    fixed random signs, meshes along a smooth deformation, poses along one motion of each kind. Seeds are added where
+    those asked for are inconclusive, and time that one parameter leaves of its budget goes to those after it.
     """
     use_variant(variant)
     from ..compare.cache import Precision
@@ -130,17 +131,30 @@ def _job_cases(source: str) -> tuple[list[Case], str]:
     moved = [
         each for place, entry in enumerate(job.parameters) for each in _directions(loaded, entry, f"parameters.{place}")
     ]
-    cases = [scene_case(job.scene, each, max_depth=depth, sensor=sensor) for each in dict.fromkeys(moved)]
+    settings = {"max_depth": depth, "sensor": sensor, "hide_emitters": bool(integrator.get("hide_emitters"))}
+    cases = [scene_case(job.scene, each, **settings) for each in dict.fromkeys(moved)]
     properties = ",".join(f"{key}={str(value).lower()}" for key, value in integrator.items())
     return cases, f"{name}:{properties}" if properties else name
 
 
-def _directions(scene: mi.Scene, entry: ParameterEntry | PoseEntry, where: str) -> list[Perturbation]:
-    """Along what an entry of a job is checked: its values, or each kind of motion that its pose has."""
-    from ..compare.perturbations import Perturbation, default_direction
+def _directions(
+    scene: mi.Scene, entry: LookAtEntry | MeshEntry | ParameterEntry | PoseEntry, where: str
+) -> list[Perturbation]:
+    """Along what an entry of a job is checked: its values, a deformation, or each kind of motion."""
+    from ..compare.perturbations import Perturbation, default_direction, smooth_deformation
+    from ..geometry.mesh import find_meshes
+    from ..optimize.aims import make_aims
     from ..optimize.poses import make_poses
     from ..scene import find_parameters, scene_parameters
 
+    if entry.kind == "mesh":
+        try:
+            return [smooth_deformation(scene, name) for name in find_meshes(scene, entry.key)]
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+    if entry.kind == "look_at":
+        places = [aim.place for aim in make_aims(scene, entry, where)]
+        return [move(place, (1, 1, 1)) for place in places for move in (Perturbation.rotate, Perturbation.translate)]
     if entry.kind == "pose":
         motions = {"rotation": Perturbation.rotate, "translation": Perturbation.translate, "scale": Perturbation.scale}
         poses = make_poses(scene_parameters(scene), entry, where)

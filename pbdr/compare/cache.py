@@ -18,6 +18,7 @@ import mitsuba as mi
 import numpy as np
 
 from ..errors import InputError
+from ..integrators import parse_integrator
 from ..seeds import derive_seed
 from .cases import Case
 from .estimators import telling_adjoint
@@ -73,7 +74,7 @@ def reference_for(case: Case, scene: mi.Scene, precision: Precision, *, use_cach
     file = cache_folder() / f"{content_hash(case, scene, precision)}.npz"
     # What is stored may come from a less demanding request; it is continued
     reference = load_reference(file) if use_cache else None
-    settings = {"integrator": {"type": case.reference, "max_depth": case.max_depth}, "sensor": case.sensor}
+    settings = {"integrator": {**parse_integrator(case.reference), "max_depth": case.max_depth}, "sensor": case.sensor}
     start = time.perf_counter()
     if reference is None:
         counts = {"spp": max(1, precision.spp // 4), "seed": derive_seed(precision.seed, "pilot")}

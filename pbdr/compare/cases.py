@@ -32,7 +32,7 @@ class Case:
         hard: What makes the case hard, for the tables.
         name: Short name; cases of a suite are named after their files.
         max_depth: Path length of the reference and of every estimator that has such a property.
-        reference: Integrator of the finite differences; ``path``, or ``volpath`` where there are media.
+        reference: Integrator of the finite differences, with its properties: ``path``, or ``volpath`` for media.
         truth: Closed form, if there is one: the reference of a scene.
         sensor: Index of the sensor.
         origin: How another process finds the case: ``{"suite": …, "case": …}`` or ``{"scene": …}``.
@@ -89,7 +89,12 @@ def _load_case(suite: str, folder: Path, name: str) -> Case:
 
 
 def scene_case(
-    scene: str | Path | mi.Scene, direction: Perturbation, *, max_depth: int | None = None, sensor: int = 0
+    scene: str | Path | mi.Scene,
+    direction: Perturbation,
+    *,
+    max_depth: int | None = None,
+    sensor: int = 0,
+    hide_emitters: bool = False,
 ) -> Case:
     """A case from a scene file or a scene in memory.
 
@@ -98,9 +103,13 @@ def scene_case(
         direction: What moves.
         max_depth: Path length; by default that of the scene's own integrator.
         sensor: Index of the sensor.
+        hide_emitters: Whether the reference leaves out emitters that are seen directly.
     """
     if isinstance(scene, str | Path):
-        origin = {"scene": str(scene), "direction": direction.to_dict(), "max_depth": max_depth, "sensor": sensor}
+        origin = {
+            "scene": str(scene), "direction": direction.to_dict(), "max_depth": max_depth, "sensor": sensor,
+            "hide_emitters": hide_emitters,
+        }  # fmt: skip
 
         def build() -> mi.Scene:
             return load_scene(scene, float_textures=[direction.key])
@@ -116,7 +125,7 @@ def scene_case(
         direction=direction,
         name=f"{stem} {direction.label}",
         max_depth=max_depth if max_depth is not None else _depth_of(description),
-        reference="volpath" if has_media else "path",
+        reference=("volpath" if has_media else "path") + (":hide_emitters=true" if hide_emitters else ""),
         sensor=sensor,
         origin=origin,
     )
@@ -131,6 +140,7 @@ def case_from_origin(origin: dict) -> Case:
         Perturbation.from_dict(origin["direction"]),
         max_depth=origin["max_depth"],
         sensor=origin["sensor"],
+        hide_emitters=origin["hide_emitters"],
     )
 
 

@@ -12,6 +12,7 @@ import mitsuba as mi
 import numpy as np
 
 from ..errors import InputError, suggestion
+from ..geometry import mesh
 from ..scene_parameters import describe_parameters, scene_parameters
 from ..seeds import derive_seed
 from .steps import motion_step, value_step
@@ -336,3 +337,29 @@ def default_direction(scene: mi.Scene, key: str, *, step: float | None = None) -
         return Perturbation.translate(key, (3**-0.5,) * 3, step=step)
     size = np.array(value).size
     return Perturbation.uniform(key, step=step) if size == 1 else Perturbation.random(key, step=step)
+
+
+def smooth_deformation(scene: mi.Scene, name: str, *, seed: int = 0) -> Perturbation:
+    """Move the vertices of a mesh along a fixed smooth random field: a few waves about as long as the mesh.
+
+    Args:
+        scene: The scene of the mesh.
+        name: Id of the mesh.
+        seed: Of the waves.
+
+    Example:
+        >>> smooth_deformation(scene, "bunny").label
+        'bunny.vertex_positions tangent'
+    """
+    key = mesh.position_key(name)
+    positions = np.array(scene_parameters(scene)[key], np.float64).reshape(-1, 3)
+    low, high = positions.min(axis=0), positions.max(axis=0)
+    radius = max(float(np.linalg.norm(high - low)) / 2, 1e-6)
+    generator = np.random.default_rng(derive_seed(seed, "deformation", name))
+    field = np.zeros_like(positions)
+    for _ in range(6):
+        wave, phase = generator.uniform(-1, 1, 3) * np.pi / radius, generator.uniform(0, 2 * np.pi)
+        field += np.cos(positions @ wave + phase)[:, None] * generator.normal(size=3)
+    field /= np.linalg.norm(field, axis=1).max()
+    step = 2 * motion_step(scene, key, "translate", center=(low + high) / 2, radius=radius, length=1.0)
+    return Perturbation.along(key, field, step=step)

@@ -9,7 +9,8 @@ import mitsuba as mi
 import numpy as np
 import pytest
 
-from pbdr.compare.perturbations import Perturbation, default_direction, direction_from
+from pbdr.cli.check import _job_cases
+from pbdr.compare.perturbations import Perturbation, default_direction, direction_from, smooth_deformation
 from pbdr.compare.references import central_differences
 from pbdr.errors import InputError
 
@@ -155,3 +156,32 @@ def test_directions_from_options(scene):
     assert default_direction(scene, "camera.to_world").kind == "translate"
     with pytest.raises(InputError, match="no parameter"):
         default_direction(scene, "metal.alfa")
+
+
+def test_smooth_deformation_is_smooth_and_fixed():
+    scene = mi.load_dict({"type": "scene", "ball": {"type": "cube"}}, optimize=False)
+    first, second = smooth_deformation(scene, "ball"), smooth_deformation(scene, "ball")
+    assert first == second
+    field = np.reshape(first.tangent, (-1, 3))
+    positions = np.array(mi.traverse(scene)["ball.vertex_positions"]).reshape(-1, 3)
+    assert np.linalg.norm(field, axis=1).max() == pytest.approx(1)
+    # Vertices that are one point move as one
+    same = np.all(positions[:, None] == positions[None], axis=-1)
+    assert np.abs(field[:, None] - field[None])[same].max() < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("job", "labels", "reference"),
+    [
+        ("bunny_like", ["bunny.vertex_positions tangent"], "path:hide_emitters=true"),
+        (
+            "light_from_shadows",
+            ["panel.to_world translate 1,1,1"],
+            "path",
+        ),
+    ],
+)
+def test_what_a_job_is_checked_along(job, labels, reference):
+    cases, _ = _job_cases(job)
+    assert [case.direction.label for case in cases] == labels
+    assert {case.reference for case in cases} == {reference}
