@@ -231,7 +231,6 @@ plt.show()
 # - **The gradient of a second step is zero.** A backward pass forgets how the scene was built from the parameters:
 #   enable, update and render anew in each step, as `pbdr.optimize` does.
 # - **Noise.** A gradient is an average of random paths, as an image is. If repeated gradients differ by more than their
-#   mean, raise `spp`; see [comparing estimators](../docs/estimators.md).
+#   mean, raise `spp`; see [comparing estimators](09_comparing_estimators.ipynb).
 # - **Something moves.** Colours, roughness and light are easy: they do not move outlines. What does needs a second
-#   term, which
-#   [the next tutorial](02_why_boundaries_matter.ipynb) explains.
+#   term, which [the next tutorial](02_why_boundaries_matter.ipynb) explains.

@@ -210,7 +210,7 @@ plt.show()
 # %% [markdown]
 # The slopes of the full gradient are tangents of the curve. Those of the interior alone are much too flat: here they
 # still point to the truth, because rim and shading happen to agree about the direction. Of a shadow whose object is not
-# in view the interior knows nothing at all: [the table of estimators](../docs/estimators.md#shadows) has that case.
+# in view the interior knows nothing at all: [tutorial 9](09_comparing_estimators.ipynb) has that case.
 #
 # So this is the whole program for finding the teapot, and it saves and resumes: the run folder `out=` has checkpoints,
 # and `resume=True` goes on from the last one, here with more steps.
