@@ -125,7 +125,7 @@ figure, axes = plt.subplots(1, 3, figsize=(8, 2.7), layout="constrained")
 for place, image, title in [(axes[0], ours, "direct_by_emitters"), (axes[1], mitsuba, "path")]:
     place.imshow(np.clip(image, 0, 1) ** (1 / 2.2), interpolation="nearest")
     place.set_title(title, fontsize=10)
-shown = axes[2].imshow((ours - mitsuba).mean(axis=-1), cmap="RdBu_r", vmin=-0.01, vmax=0.01, interpolation="nearest")
+shown = axes[2].imshow((ours - mitsuba).mean(axis=-1), cmap="RdBu_r", vmin=-1e-4, vmax=1e-4, interpolation="nearest")
 axes[2].set_title("difference: noise", fontsize=10)
 figure.colorbar(shown, ax=axes, shrink=0.8)
 for place in axes:
