@@ -70,8 +70,9 @@ def first_hit(
     if dr.hint(limits.hide_emitters, mode="scalar"):
         passing = active & pi.is_valid() & (pi.shape.emitter() != None)  # noqa: E711 (element-wise)
         while dr.hint(passing, exclude=[scene, limits]):
-            behind = pi.compute_surface_interaction(ray, mi.RayFlags.Minimal, passing).spawn_ray(ray.d)
-            ray = mi.Ray3f(behind)
+            # Detached: the ray stays on its line wherever the emitter goes
+            si = dr.detach(pi.compute_surface_interaction(ray, mi.RayFlags.Minimal, passing), True)
+            ray = mi.Ray3f(si.spawn_ray(ray.d))
             pi = scene.ray_intersect_preliminary(ray, coherent=True, active=passing)
             passing &= pi.is_valid() & (pi.shape.emitter() != None)  # noqa: E711 (element-wise)
     return pi, ray

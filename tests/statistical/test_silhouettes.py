@@ -220,6 +220,16 @@ def test_equal_calls_give_equal_gradients():
     assert equal(a[1], a[2])
 
 
+def test_hidden_emitters_in_view():
+    lamp = {**area(), "to_world": mi.ScalarTransform4f().translate([0, -1.5, 1.2]).rotate([1, 0, 0], 90).scale(0.3)}
+    scene, direction = stage(lamp), P.translate("box.vertex_positions", (1, 0.2, 0.1))
+    hiding = mi.load_dict({"type": "pbdr", "max_depth": 2, "hide_emitters": True})
+    image = forward_gradient(scene, direction, hiding, spp=16, seed=3)
+    adjoint = smooth_adjoint(image.shape)
+    backward = reverse_gradient(scene, direction, hiding, adjoint, spp=16, seed=3)
+    assert backward == pytest.approx(np.vdot(adjoint, image), abs=1e-4 * np.abs(adjoint * image).sum())
+
+
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="boundary='none' leaves moving silhouettes out")
 def test_without_boundary_term_is_biased():
     build, direction = CASES["occluder, area light"]

@@ -18,6 +18,7 @@ from pbdr.scene_parameters import numbers
 
 #: What the bundled jobs recover; a colour where they recover a pose
 _KEYS = {
+    "bunny_like": ["bunny.bsdf.reflectance.value"],
     "cornell_box": [
         "wall_left.brdf_0.reflectance.value",
         "wall_right.brdf_0.reflectance.value",
