@@ -10,7 +10,7 @@ import drjit as dr
 import mitsuba as mi
 from mitsuba.python.ad.integrators.common import RBIntegrator
 
-from pbdr.boundary import BoundaryTerm
+from pbdr.boundary import BoundaryTerm, find
 from pbdr.errors import InputError
 from pbdr.geometry.motion import material_point
 from pbdr.interior import Primal, Record, ReplayBackward, ReplayForward, Rule, Taped
@@ -57,10 +57,13 @@ def without_collection(method: Callable) -> Callable:
     return wrapped
 
 
-def translate_auxiliary_rays(props: mi.Properties) -> None:
-    """Rename the properties by which Mitsuba's reparameterized integrators chose auxiliary rays, and check them.
+def former_warped_area(props: mi.Properties, warp_depth: int) -> BoundaryTerm:
+    """The boundary term of Mitsuba's former reparameterized integrators, from the properties that they had.
 
-    They keep their former defaults. Only ``warp_field="ratio"`` has such rays; other fields need none.
+    Those of auxiliary rays keep their defaults; only ``warp_field="ratio"`` has such rays, other fields need none.
+
+    Args:
+        warp_depth: Path segments that are warped unless ``reparam_max_depth`` says otherwise; −1 all.
     """
     former = {"rays": 16, "kappa": 1e5, "exp": 3.0, "antithetic": False}
     values = {name: props.get(f"reparam_{name}", default) for name, default in former.items()}
@@ -72,6 +75,8 @@ def translate_auxiliary_rays(props: mi.Properties) -> None:
         for name, value in values.items():
             key = "warp_exponent" if name == "exp" else f"warp_{name}"
             props[key] = props.get(key, value)
+    props["warp_depth"] = props.get("reparam_max_depth", warp_depth)
+    return find("warped_area")(props)
 
 
 class DifferentialIntegrator(RBIntegrator):

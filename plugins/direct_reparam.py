@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import mitsuba as mi
-from pbdr.plugins.common import DifferentialIntegrator, translate_auxiliary_rays
+from pbdr.plugins.common import DifferentialIntegrator, former_warped_area
 
-from pbdr import boundary
 from pbdr.errors import InputError
 
 
@@ -23,12 +22,10 @@ class DirectReparamIntegrator(DifferentialIntegrator):
     """
 
     def __init__(self, props: mi.Properties):
-        translate_auxiliary_rays(props)
-        props["warp_depth"] = props.get("reparam_max_depth", 2)
         if (depth := props.get("max_depth", 2)) != 2:
             raise InputError(f"'max_depth' of 'direct_reparam' is 2, got {depth}; use 'prb_reparam' for longer paths")
         props["max_depth"] = 2
-        super().__init__(props, taped=False, boundary=boundary.find("warped_area")(props))
+        super().__init__(props, taped=False, boundary=former_warped_area(props, 2))
 
 
 mi.register_integrator("direct_reparam", lambda props: DirectReparamIntegrator(props))

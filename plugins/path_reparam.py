@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import mitsuba as mi
-from pbdr.plugins.common import DifferentialIntegrator, translate_auxiliary_rays
-
-from pbdr import boundary
+from pbdr.plugins.common import DifferentialIntegrator, former_warped_area
 
 
 class PathReparamIntegrator(DifferentialIntegrator):
@@ -21,9 +19,7 @@ class PathReparamIntegrator(DifferentialIntegrator):
     """
 
     def __init__(self, props: mi.Properties):
-        translate_auxiliary_rays(props)
-        props["warp_depth"] = props.get("reparam_max_depth", -1)
-        super().__init__(props, taped=False, boundary=boundary.find("warped_area")(props))
+        super().__init__(props, taped=False, boundary=former_warped_area(props, -1))
 
 
 mi.register_integrator("path_reparam", lambda props: PathReparamIntegrator(props))

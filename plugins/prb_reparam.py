@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import mitsuba as mi
-from pbdr.plugins.common import DifferentialIntegrator, translate_auxiliary_rays
-
-from pbdr import boundary
+from pbdr.plugins.common import DifferentialIntegrator, former_warped_area
 
 
 class PrbReparamIntegrator(DifferentialIntegrator):
@@ -26,9 +24,7 @@ class PrbReparamIntegrator(DifferentialIntegrator):
     """
 
     def __init__(self, props: mi.Properties):
-        translate_auxiliary_rays(props)
-        props["warp_depth"] = props.get("reparam_max_depth", 2)
-        super().__init__(props, taped=False, boundary=boundary.find("warped_area")(props))
+        super().__init__(props, taped=False, boundary=former_warped_area(props, 2))
 
 
 mi.register_integrator("prb_reparam", lambda props: PrbReparamIntegrator(props))
