@@ -1,7 +1,8 @@
-"""Render the targets with the true pose of each job: ``python make_targets.py``."""
+"""Render the targets of jobs that recover poses, with their true poses: ``python make_pose_targets.py [SCENE …]``."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import mitsuba as mi
@@ -11,15 +12,14 @@ from pbdr.optimize.poses import make_poses
 from pbdr.scene import load_scene, scene_parameters, select_sensor
 from pbdr.seeds import derive_seed
 
-FOLDER = Path(__file__).resolve().parent
+SCENES = ("light_from_shadows", "pose_from_image", "shadow_puppet")
 SPP, PASSES = 529, 8
 
 
-def main() -> None:
-    """Write one half-precision EXR file for each view of each job."""
-    mi.set_variant("llvm_ad_rgb")
-    for file in sorted(FOLDER.glob("job*.toml")):
-        job, scene = load_job(file), load_scene(FOLDER)
+def make_targets(folder: Path) -> None:
+    """Write one half-precision EXR file for each view of each job of a scene."""
+    for file in sorted(folder.glob("job*.toml")):
+        job, scene = load_job(file), load_scene(folder)
         parameters = scene_parameters(scene)
         for entry in job.parameters:
             for pose in make_poses(parameters, entry, file.name):
@@ -31,8 +31,10 @@ def main() -> None:
             seeds = [derive_seed(0, "targets", name, count) for count in range(PASSES)]
             image = sum(mi.render(scene, sensor=sensor, spp=SPP, seed=seed) for seed in seeds) / PASSES
             bitmap = mi.Bitmap(image).convert(component_format=mi.Struct.Type.Float16)
-            bitmap.write(str(FOLDER / "targets" / name))
+            bitmap.write(str(folder / "targets" / name))
 
 
 if __name__ == "__main__":
-    main()
+    mi.set_variant("llvm_ad_rgb")
+    for scene_name in sys.argv[1:] or SCENES:
+        make_targets(Path(__file__).resolve().parent / scene_name)
