@@ -156,7 +156,7 @@ class DifferentialIntegrator(RBIntegrator):
             with dr.resume_grad():
                 attached = self.trace(scene, camera, Taped()).L
                 self.require_gradient(dr.grad_enabled(attached), motion)
-                δL = dr.forward_to(attached, flags=KEEP_TANGENTS) if dr.grad_enabled(attached) else mi.Spectrum(0)
+                δL = mi.Spectrum(dr.forward_to(attached, flags=KEEP_TANGENTS) if dr.grad_enabled(attached) else 0)
             L = dr.detach(attached, True)
         else:
             primal = self.trace(scene, camera, Primal())
