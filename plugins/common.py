@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import gc
 from collections.abc import Callable
@@ -155,7 +156,7 @@ class DifferentialIntegrator(RBIntegrator):
             with dr.resume_grad():
                 attached = self.trace(scene, camera, Taped()).L
                 self.require_gradient(dr.grad_enabled(attached), motion)
-                δL = dr.forward_to(attached, flags=KEEP_TANGENTS) if dr.grad_enabled(attached) else mi.Spectrum(0)
+                δL = mi.Spectrum(dr.forward_to(attached, flags=KEEP_TANGENTS) if dr.grad_enabled(attached) else 0)
             L = dr.detach(attached, True)
         else:
             primal = self.trace(scene, camera, Primal())
@@ -255,20 +256,28 @@ class DifferentialIntegrator(RBIntegrator):
                     rule=Primal(), limits=limits, traits=traits, origin=mi.Point3f(0), active=mi.Bool(active),
                 ).L  # fmt: skip
 
-        context = films.Context(scene, camera.sensor, camera.spp, p.seed, self.limits, radiance, warp)
+        context = films.Context(scene, camera.sensor, camera.spp, p.seed, self.limits, radiance, warp, None)
+        with dr.suspend_grad():
+            levels = self.boundary.levels(context)
+        context = dataclasses.replace(context, levels=levels)
         samples = [*film_edge_samples(context), *self.boundary.samples(context)]
-        return films.Motion(moved.position, moved.measure, samples, moved.origin, moved.vertex, warp)
+        return films.Motion(
+            moved.position, moved.measure, samples, moved.origin, moved.vertex, warp, dr.detach(first, True), levels
+        )
 
     @staticmethod
     def film_radiance(L: mi.Spectrum, motion: films.Motion | None) -> mi.Spectrum:
-        """Radiance for the derivative of the film: an image at rest is linear in L, and L need not be known.
+        """Radiance that moves on the film: an image at rest is linear in it, and it need not be known.
 
-        Leaving L unevaluated lets the primal and the replay pass share one kernel.
+        Leaving it unevaluated lets the primal and the replay pass share one kernel.
         """
         if motion is None:
             return dr.zeros(mi.Spectrum, dr.width(L))
         dr.eval(L)
-        return L
+        if motion.levels is None:
+            return L
+        motion.levels.learn(motion.first, L)
+        return L - motion.levels.of(motion.first)
 
     @staticmethod
     def require_gradient(touched: bool, motion) -> None:

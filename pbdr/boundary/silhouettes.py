@@ -27,6 +27,7 @@ from ..errors import InputError
 from ..geometry.curves import ROUND_SHAPES, Curves, build_curves
 from ..geometry.edges import placed_shapes
 from ..transport.film import Context, FilmSamples
+from ..transport.levels import LevelMemory, Levels, look_around
 from . import register
 from .base import BoundaryTerm
 from .segments.base import Moves, Segments
@@ -60,9 +61,11 @@ class Silhouettes(BoundaryTerm):
         self._curves: Curves | None = None
         self._guides: dict[tuple[str, str], Guide] = {}
         self._samplings: dict[str, Sampling] = {}
+        self._level_memories: dict[str, LevelMemory] = {}
+        self._levels: Levels | None = None
 
     def prepare(self, scene: mi.Scene, sensor: mi.Sensor) -> None:
-        self._samplings = {}
+        self._samplings, self._levels = {}, None
         topology = tuple(
             (shape.id(), shape.class_name(), *((s.vertex_count(), s.face_count()) for s in [shape] if s.is_mesh()))
             for shape in scene.shapes()
@@ -88,6 +91,16 @@ class Silhouettes(BoundaryTerm):
                         "silhouettes that are seen through it; give it some roughness"
                     )
         return None
+
+    def levels(self, context: Context) -> Levels | None:
+        if self._curves is None:
+            return None
+        if self._levels is None:
+            memory = self._level_memories.setdefault(context.sensor.id(), LevelMemory())
+            if memory.is_empty:
+                look_around(memory, context)
+            self._levels = memory.open(context.scene, context.seed)
+        return self._levels
 
     def samples(self, context: Context) -> list[FilmSamples]:
         if (kind := context.sensor.class_name()) != "PerspectiveCamera":

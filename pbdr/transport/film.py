@@ -12,6 +12,7 @@ import mitsuba as mi
 from ..errors import InputError
 
 if TYPE_CHECKING:
+    from .levels import Levels
     from .path import Limits
     from .velocity import Bend
 
@@ -83,6 +84,11 @@ class Context:
     #: radiance(sampler, ray, active, limits) → spectrum, by the integrator's own path loop, detached
     radiance: Callable[[mi.Sampler, mi.Ray3f, mi.Bool, Limits], mi.Spectrum]
     bend: Bend | None  #: lets camera rays follow a velocity field instead of material points
+    levels: Levels | None  #: what the boundary term takes care of in camera samples
+
+    def excess(self, L: mi.Spectrum, pi: mi.PreliminaryIntersection3f) -> mi.Spectrum:
+        """Radiance of camera samples that moves with surfaces: what exceeds the level of their first hit. [N]"""
+        return L if self.levels is None else L - self.levels.of(pi)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +114,8 @@ class Motion:
     origin: mi.Point3f  #: sensor vertex of each camera sample [N]
     vertex: mi.Point3f  #: first vertex of each camera sample [N]
     warp: Bend | None  #: what camera rays were bent by
+    first: mi.PreliminaryIntersection3f  #: first hit of each camera sample, detached [N]
+    levels: Levels | None  #: what the boundary term takes care of in camera samples
 
 
 def in_sampled_area(film: mi.Film, position: mi.Point2f) -> mi.Bool:
