@@ -169,7 +169,7 @@ class DifferentialIntegrator(RBIntegrator):
 
     def _backward(self, scene, camera, p, grad_in):
         with dr.resume_grad():
-            motion = self.motion(scene, camera, p, forward=False)
+            motion = self.motion(scene, camera, p, forward=False, adjoint=grad_in)
             field = self.boundary.field() if motion else None
             taped = self.taped and field is None
             attached = self.trace(scene, camera, Taped()).L if taped else None
@@ -231,8 +231,14 @@ class DifferentialIntegrator(RBIntegrator):
             scene, self.limits, self.boundary.field(), mi.UInt32(p.seed), origin, path.L, self.boundary.warp_depth
         )
 
-    def motion(self, scene, camera: films.Camera, p: films.Pass, *, forward: bool) -> films.Motion | None:
-        """Everything that moves on the film, attached; None if nothing does."""
+    def motion(
+        self, scene, camera: films.Camera, p: films.Pass, *, forward: bool, adjoint: mi.TensorXf | None = None
+    ) -> films.Motion | None:
+        """Everything that moves on the film, attached; None if nothing does.
+
+        Args:
+            adjoint: Derivative of the loss by the image, in reverse mode. [H, W, C]
+        """
         first, ray = first_hit(scene, camera.ray, self.limits, mi.Bool(True))
         surfaces_move = dr.grad_enabled(material_point(first, ray, 0).p)
         if not (surfaces_move or sensor_moves(camera.sensor) or emitters_move(scene)):
@@ -256,7 +262,7 @@ class DifferentialIntegrator(RBIntegrator):
                     rule=Primal(), limits=limits, traits=traits, origin=mi.Point3f(0), active=mi.Bool(active),
                 ).L  # fmt: skip
 
-        context = films.Context(scene, camera.sensor, camera.spp, p.seed, self.limits, radiance, warp, None)
+        context = films.Context(scene, camera.sensor, camera.spp, p.seed, self.limits, radiance, warp, None, adjoint)
         with dr.suspend_grad():
             levels = self.boundary.levels(context)
         context = dataclasses.replace(context, levels=levels)

@@ -23,7 +23,7 @@ import math
 import drjit as dr
 import mitsuba as mi
 
-from ..errors import InputError
+from ..errors import InputError, suggestion
 from ..geometry.curves import ROUND_SHAPES, Curves, build_curves
 from ..geometry.edges import placed_shapes
 from ..transport.film import Context, FilmSamples
@@ -38,6 +38,9 @@ from .segments.secondary import Direct, Indirect
 #: Share of the samples that no kind of boundary falls short of
 LEAST_SHARE = 1 / 16
 
+#: What guides can learn from
+GUIDES = ("contrast", "adjoint")
+
 
 @register("silhouettes")
 class Silhouettes(BoundaryTerm):
@@ -47,6 +50,9 @@ class Silhouettes(BoundaryTerm):
     on the calls before it, and repeating the last seed repeats the last samples.
 
     Properties:
+        boundary_guide: What earlier gradients teach about where samples pay: ``contrast`` (default) is the size of
+            what they contribute to the image, ``adjoint`` in reverse mode to the loss. With ``adjoint`` forward and
+            reverse mode take different samples.
         boundary_spp: Boundary samples per pixel, divided among direct visibility, shadows and interreflection by the
             noise that earlier calls measured; 0 (default) takes half as many as interior samples.
     """
@@ -57,6 +63,12 @@ class Silhouettes(BoundaryTerm):
         self.boundary_spp = props.get("boundary_spp", 0)
         if self.boundary_spp < 0:
             raise InputError(f"'boundary_spp' must be at least 0, got {self.boundary_spp}")
+        self.boundary_guide = props.get("boundary_guide", GUIDES[0])
+        if self.boundary_guide not in GUIDES:
+            raise InputError(
+                f"'boundary_guide' is '{self.boundary_guide}', which does not exist"
+                f"{suggestion(self.boundary_guide, GUIDES)}"
+            )
         self._topology: tuple | None = None
         self._curves: Curves | None = None
         self._guides: dict[tuple[str, str], Guide] = {}
@@ -115,7 +127,8 @@ class Silhouettes(BoundaryTerm):
         # A camera moves no segment between surfaces
         if moves.shapes.any or moves.emitters:
             kinds += [Direct] * (context.limits.max_depth >= 2) + [Indirect] * (context.limits.max_depth >= 3)
-        segments = [kind(context, self._curves, moves) for kind in kinds]
+        by_adjoint = self.boundary_guide == "adjoint"
+        segments = [kind(context, self._curves, moves, by_adjoint=by_adjoint) for kind in kinds]
         for one in segments:
             self._open(one)
         counts = self._allocate(context, segments)

@@ -255,6 +255,25 @@ def test_hidden_emitters_in_view(direction):
     assert_unbiased(np.stack(samples), reference)
 
 
+def test_guide_by_adjoint_has_the_same_mean_and_less_noise():
+    build, direction = CASES["occluder, area light"]
+    scene = build()
+    adjoint = np.zeros((24, 24, 3))
+    adjoint[14:18, 14:20] = 1
+
+    def gradients(guide: str) -> np.ndarray:
+        one = mi.load_dict({"type": "pbdr", "max_depth": 3, "boundary_guide": guide})
+        values = [reverse_gradient(scene, direction, one, adjoint, spp=32, seed=seed) for seed in range(24)]
+        return np.array(values[4:])
+
+    contrast, by_adjoint = gradients("contrast"), gradients("adjoint")
+    error = np.sqrt((contrast.var(ddof=1) + by_adjoint.var(ddof=1)) / len(contrast))
+    assert abs(contrast.mean() - by_adjoint.mean()) < 4 * error
+    assert by_adjoint.var(ddof=1) < contrast.var(ddof=1)
+    with pytest.raises(RuntimeError, match="did you mean 'adjoint'"):
+        mi.load_dict({"type": "pbdr", "boundary": "silhouettes", "boundary_guide": "adjiont"})
+
+
 def test_levels_leave_little_to_carry(monkeypatch):
     build, direction = CASES["glowing disk"]
 
