@@ -88,7 +88,7 @@ class DifferentialIntegrator(RBIntegrator):
 
     def __init__(self, props: mi.Properties, *, taped: bool, boundary: BoundaryTerm):
         super().__init__(props)
-        self.memory_budget = props.get("memory_budget", 4.0)
+        self.memory_budget = props.get("memory_budget", 1.0)
         if self.memory_budget <= 0:
             raise InputError(f"'memory_budget' must be greater than 0 GiB, got {self.memory_budget:g}")
         if taped and self.max_depth == 0xFFFFFFFF:
