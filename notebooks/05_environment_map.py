@@ -246,10 +246,10 @@ plt.show()
 
 # %% [markdown]
 # Above each sky is its roughness and its error, below, how far each direction is off. With the rough ball the loss is
-# as low as with the smooth one, and the sky is wrong: the sun melts, the stripes vanish, the blue is speckled. Many skies
-# give these photographs. `refine` picks a smooth one among them, which is a little closer and still does not know the
-# stripes. The photograph `front` alone is nearly as good as both, except for an orange spot: there the white ball hides
-# the meadow from the silver one.
+# as low as with the smooth one, and the sky is wrong: the sun melts, the stripes vanish, the blue is speckled. Many
+# skies give these photographs. `refine` picks a smooth one among them, which is a little closer and still does not know
+# the stripes. The photograph `front` alone is nearly as good as both, except for an orange spot: there the white ball
+# hides the meadow from the silver one.
 #
 # Also:
 #
