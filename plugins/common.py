@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import gc
 from collections.abc import Callable
@@ -96,7 +97,7 @@ class DifferentialIntegrator(RBIntegrator):
 
     def __init__(self, props: mi.Properties, *, taped: bool, boundary: BoundaryTerm):
         super().__init__(props)
-        self.memory_budget = props.get("memory_budget", 4.0)
+        self.memory_budget = props.get("memory_budget", 1.0)
         if self.memory_budget <= 0:
             raise InputError(f"'memory_budget' must be greater than 0 GiB, got {self.memory_budget:g}")
         if taped and self.max_depth == 0xFFFFFFFF:
@@ -184,7 +185,7 @@ class DifferentialIntegrator(RBIntegrator):
             with dr.resume_grad():
                 attached = self.trace(scene, camera, Taped()).L
                 self.require_gradient(dr.grad_enabled(attached), motion)
-                δL = dr.forward_to(attached, flags=KEEP_TANGENTS) if dr.grad_enabled(attached) else mi.Spectrum(0)
+                δL = mi.Spectrum(dr.forward_to(attached, flags=KEEP_TANGENTS) if dr.grad_enabled(attached) else 0)
             L = dr.detach(attached, True)
         else:
             primal = self.trace(scene, camera, Primal())
@@ -197,7 +198,7 @@ class DifferentialIntegrator(RBIntegrator):
 
     def _backward(self, scene, camera, p, grad_in):
         with dr.resume_grad():
-            motion = self.motion(scene, camera, p, forward=False)
+            motion = self.motion(scene, camera, p, forward=False, adjoint=grad_in)
             field = self.boundary.field() if motion else None
             taped = self.taped and field is None
             attached = self.trace(scene, camera, Taped()).L if taped else None
@@ -263,8 +264,14 @@ class DifferentialIntegrator(RBIntegrator):
             scene, self.limits, self.boundary.field(), mi.UInt32(p.seed), origin, path.L, self.boundary.warp_depth
         )
 
-    def motion(self, scene, camera: films.Camera, p: films.Pass, *, forward: bool) -> films.Motion | None:
-        """Everything that moves on the film, attached; None if nothing does."""
+    def motion(
+        self, scene, camera: films.Camera, p: films.Pass, *, forward: bool, adjoint: mi.TensorXf | None = None
+    ) -> films.Motion | None:
+        """Everything that moves on the film, attached; None if nothing does.
+
+        Args:
+            adjoint: Derivative of the loss by the image, in reverse mode. [H, W, C]
+        """
         first, ray = first_hit(scene, camera.ray, self.limits, mi.Bool(True))
         surfaces_move = dr.grad_enabled(material_point(first, ray, 0).p)
         if not (surfaces_move or sensor_moves(camera.sensor) or emitters_move(scene)):
@@ -288,20 +295,28 @@ class DifferentialIntegrator(RBIntegrator):
                     rule=Primal(), limits=limits, traits=traits, origin=mi.Point3f(0), active=mi.Bool(active),
                 ).L  # fmt: skip
 
-        context = films.Context(scene, camera.sensor, camera.spp, p.seed, self.limits, radiance, warp)
+        context = films.Context(scene, camera.sensor, camera.spp, p.seed, self.limits, radiance, warp, None, adjoint)
+        with dr.suspend_grad():
+            levels = self.boundary.levels(context)
+        context = dataclasses.replace(context, levels=levels)
         samples = [*film_edge_samples(context), *self.boundary.samples(context)]
-        return films.Motion(moved.position, moved.measure, samples, moved.origin, moved.vertex, warp)
+        return films.Motion(
+            moved.position, moved.measure, samples, moved.origin, moved.vertex, warp, dr.detach(first, True), levels
+        )
 
     @staticmethod
     def film_radiance(L: mi.Spectrum, motion: films.Motion | None) -> mi.Spectrum:
-        """Radiance for the derivative of the film: an image at rest is linear in L, and L need not be known.
+        """Radiance that moves on the film: an image at rest is linear in it, and it need not be known.
 
-        Leaving L unevaluated lets the primal and the replay pass share one kernel.
+        Leaving it unevaluated lets the primal and the replay pass share one kernel.
         """
         if motion is None:
             return dr.zeros(mi.Spectrum, dr.width(L))
         dr.eval(L)
-        return L
+        if motion.levels is None:
+            return L
+        motion.levels.learn(motion.first, L)
+        return L - motion.levels.of(motion.first)
 
     @staticmethod
     def require_gradient(touched: bool, motion) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import drjit as dr
 import mitsuba as mi
@@ -90,6 +91,28 @@ def area_jacobian(pi: mi.PreliminaryIntersection3f, si: mi.SurfaceInteraction3f,
     return dr.relative_grad(dr.select(active, area, 1))
 
 
+def shape_flags(scene: mi.Scene, holds: Callable[[mi.Shape], bool]) -> np.ndarray:
+    """1 for shapes, and for members of groups of shapes, of which ``holds`` is true; by registry index. [R]"""
+    shapes = list(scene.shapes())
+    shapes += [member for shape in shapes for member in placed_shapes(scene, shape) if member is not shape]
+    index = np.array(dr.reinterpret_array(mi.UInt32, mi.ShapePtr(shapes)))
+    flags = np.zeros(int(index.max(initial=0)) + 1, np.uint32)
+    flags[index] = [holds(shape) for shape in shapes]
+    return flags
+
+
+def has_flag(flags: mi.UInt32, index: mi.UInt32) -> mi.Bool:
+    """Whether shapes have a flag of :func:`shape_flags`, by registry index. [N]"""
+    return dr.gather(mi.UInt32, flags, index, index < dr.width(flags)) != 0
+
+
+def registry_index(pi: mi.PreliminaryIntersection3f) -> mi.UInt32:
+    """Registry index of what was hit: the instance, else the shape; 0 for nothing. [N]"""
+    instance = dr.reinterpret_array(mi.UInt32, pi.instance)
+    index = dr.select(instance != 0, instance, dr.reinterpret_array(mi.UInt32, pi.shape))
+    return dr.select(pi.is_valid(), index, 0)
+
+
 @dataclasses.dataclass(frozen=True)
 class MovingShapes:
     """Which shapes carry derivatives of their positions."""
@@ -100,18 +123,12 @@ class MovingShapes:
     @classmethod
     def of(cls, scene: mi.Scene) -> MovingShapes:
         """Look at all shapes of a scene and at the members of its groups."""
-        shapes = list(scene.shapes())
-        shapes += [member for shape in shapes for member in placed_shapes(scene, shape) if member is not shape]
-        moving = [carries_motion(shape) for shape in shapes]
-        index = np.array(dr.reinterpret_array(mi.UInt32, mi.ShapePtr(shapes)))
-        flags = np.zeros(int(index.max(initial=0)) + 1, np.uint32)
-        flags[index] = moving
-        return cls(mi.UInt32(flags), any(moving))
+        flags = shape_flags(scene, carries_motion)
+        return cls(mi.UInt32(flags), bool(flags.any()))
 
     def has(self, index: mi.UInt32) -> mi.Bool:
         """Whether shapes move, by registry index. [N]"""
-        known = index < dr.width(self.flags)
-        return dr.gather(mi.UInt32, self.flags, index, known) != 0
+        return has_flag(self.flags, index)
 
     def hit(self, pi: mi.PreliminaryIntersection3f) -> mi.Bool:
         """Whether hits lie on moving shapes. [N]"""

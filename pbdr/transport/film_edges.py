@@ -34,7 +34,7 @@ def film_edge_samples(context: Context) -> list[FilmSamples]:
     if not (context.bend or sensor_moves(context.sensor) or dr.any(MovingShapes.of(context.scene).hit(pi))):
         return []
     with dr.suspend_grad():
-        L = context.radiance(sampler, ray, mi.Bool(True), context.limits) * response
+        L = context.excess(context.radiance(sampler, ray, mi.Bool(True), context.limits), pi) * response
     moved = project_first_vertex(context.sensor, pi, ray, position, context.bend)
     speed = dr.select(vertical, moved.position.x, moved.position.y)
     speed -= dr.detach(speed)

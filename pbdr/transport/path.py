@@ -78,6 +78,28 @@ def first_hit(
     return pi, ray
 
 
+@dr.syntax
+def is_visible(
+    scene: mi.Scene, si: mi.SurfaceInteraction3f, x0: mi.Point3f, limits: Limits, active: mi.Bool
+) -> mi.Bool:
+    """Whether the camera sees surface points, through directly visible emitters if those are hidden.
+
+    Args:
+        si: The points. [N]
+        x0: Sensor vertex. [N]
+    """
+    ray = si.spawn_ray_to(x0)
+    if dr.hint(not limits.hide_emitters, mode="scalar"):
+        return active & ~scene.ray_test(ray, active)
+    active = active & (si.shape.emitter() == None)  # noqa: E711 (element-wise)
+    hit = scene.ray_intersect(ray, mi.RayFlags.Minimal, False, active)
+    passing = active & hit.is_valid() & (hit.shape.emitter() != None)  # noqa: E711 (element-wise)
+    while dr.hint(passing, exclude=[scene, limits]):
+        hit = scene.ray_intersect(hit.spawn_ray_to(x0), mi.RayFlags.Minimal, False, passing)
+        passing &= hit.is_valid() & (hit.shape.emitter() != None)  # noqa: E711 (element-wise)
+    return active & ~hit.is_valid()
+
+
 def direct_light(
     scene: mi.Scene,
     si: mi.SurfaceInteraction3f,

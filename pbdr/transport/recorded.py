@@ -139,7 +139,7 @@ def walk_forward(walk, memory, count, tangents):
             warp = Warp(walk.field, _stream(walk, index), index + 2 <= walk.warp_depth, forward=True)
             light, ahead = _step(walk, (this, following), ends, index, warp, index < count)
             δ, u_next = dr.forward_to(light, ahead)
-        δL += δ
+        δL += mi.Spectrum(δ)
         previous = position
         u_previous = u
         u = mi.Vector3f(u_next)
