@@ -16,7 +16,7 @@ from pbdr.errors import InputError
 from pbdr.geometry.attachment import Attachment
 from pbdr.geometry.motion import material_point
 from pbdr.interior import Primal, Record, ReplayBackward, ReplayForward, Rule, Taped
-from pbdr.interior.recording import Recording, Tracer
+from pbdr.interior.recording import Experience, Recording, Tracer
 from pbdr.transport import film as films
 from pbdr.transport.emitter import emitters_move
 from pbdr.transport.film_edges import film_edge_samples
@@ -105,7 +105,7 @@ class DifferentialIntegrator(RBIntegrator):
         self.taped = taped
         self.boundary = boundary
         self.limits = Limits(self.max_depth, self.rr_depth, self.hide_emitters)
-        self.tracer = Tracer(self.camera, self.trace, self.memory_budget)
+        self.experience = Experience()
         if mi.is_polarized:
             raise InputError(f"'{mi.variant()}' is polarized; pbdr's integrators render unpolarized light")
 
@@ -166,7 +166,8 @@ class DifferentialIntegrator(RBIntegrator):
         if self.taped or not at_rest or not (attachment.surfaces.any or attachment.emitters.any):
             return None
         kept = Kept.of(scene, attachment)
-        return Recording(scene, sensor, kept, self.tracer, spp=spp, seed=mi.UInt32(seed), sets=sets)
+        tracer = Tracer(self.camera, self.trace, self.memory_budget, self.experience)
+        return Recording(scene, sensor, kept, tracer, spp=spp, seed=mi.UInt32(seed), sets=sets)
 
     def _forward(self, scene, camera, p):
         with dr.resume_grad():

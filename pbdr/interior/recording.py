@@ -23,13 +23,20 @@ _MARGIN, _SPARE = 1.15, 256
 
 
 @dataclasses.dataclass
+class Experience:
+    """What recordings of an integrator have learned."""
+
+    density: float = FIRST_GUESS  #: kept vertices per path, the largest number so far
+
+
+@dataclasses.dataclass(frozen=True)
 class Tracer:
-    """What a recording needs of an integrator, and what it has learned about it."""
+    """What a recording needs of an integrator."""
 
     camera: Callable[[mi.Sensor, films.Pass, int], films.Camera]
     trace: Callable[..., PathResult]  #: of scene, camera, rule and active lanes
     memory_budget: float  #: GiB
-    density: float = FIRST_GUESS  #: kept vertices per path, the largest number so far
+    experience: Experience
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +135,7 @@ class Recording:
     # ------------------------------------------------------------------ passes
 
     def _plan(self, spp: int, seed: mi.UInt32) -> list[films.Pass]:
-        room = self._tracer.density * _MARGIN * self._kept.bytes_per_vertex
+        room = self._tracer.experience.density * _MARGIN * self._kept.bytes_per_vertex
         width, height = films.sampled_size(self._sensor.film())
         budget = self._tracer.memory_budget
         cost = self._sets * (films.BYTES_PER_SAMPLE + room)
@@ -152,12 +159,13 @@ class Recording:
         path_count = dr.width(camera.ray.o)
         room = self._tracer.memory_budget * 2**30 - path_count * films.BYTES_PER_SAMPLE
         capacity = min(
-            int(path_count * self._tracer.density * _MARGIN) + _SPARE, max(int(room / self._kept.bytes_per_vertex), 1)
+            int(path_count * self._tracer.experience.density * _MARGIN) + _SPARE,
+            max(int(room / self._kept.bytes_per_vertex), 1),
         )
         arrays = VertexArrays(self._kept, capacity)
         path = self._tracer.trace(self._scene, camera, Store(arrays, path_count))
         dr.eval(arrays.counter, path.L, path.valid, camera.position)
-        self._tracer.density = max(self._tracer.density, arrays.count() / path_count)
+        self._tracer.experience.density = max(self._tracer.experience.density, arrays.count() / path_count)
         return _Share(camera, path, arrays if arrays.count() <= capacity else None, p.weight)
 
     def _trace(self, p: films.Pass) -> _Share:
