@@ -17,8 +17,8 @@ from .motion import MOTION_KEYS
 class Flags:
     """A yes or no for each of some objects, by registry index; unknown objects count as yes."""
 
-    values: mi.UInt32
-    any: bool
+    values: mi.UInt32 | None  #: [R]
+    any: bool  #: whether one is a yes
 
     @classmethod
     def of(cls, pointers: mi.UInt32, answers: Sequence[bool]) -> Flags:
