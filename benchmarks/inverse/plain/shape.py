@@ -5,7 +5,7 @@ import mitsuba as mi
 import numpy as np
 
 KEY = "bunny.vertex_positions"
-STEPS = 60
+STEPS = 80
 VIEWS = 8
 BATCH = 4
 GUIDING = "none"
