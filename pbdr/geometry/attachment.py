@@ -3,48 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import drjit as dr
 import mitsuba as mi
-import numpy as np
 
-from .edges import placed_shapes
+from .flags import Flags
 from .motion import MOTION_KEYS
-
-
-@dataclasses.dataclass(frozen=True)
-class Flags:
-    """A yes or no for each of some objects, by registry index; unknown objects count as yes."""
-
-    values: mi.UInt32 | None  #: [R]
-    any: bool  #: whether one is a yes
-
-    @classmethod
-    def of(cls, pointers: mi.UInt32, answers: Sequence[bool]) -> Flags:
-        """Make a table.
-
-        Args:
-            pointers: Registry indices. [n]
-            answers: One for each. [n]
-        """
-        index = np.array(pointers)
-        values = np.ones(int(index.max(initial=0)) + 1, np.uint32)
-        values[index] = answers
-        return cls(mi.UInt32(values), any(answers))
-
-    def has(self, index: mi.UInt32) -> mi.Bool:
-        """Look objects up. [N]"""
-        known = index < dr.width(self.values)
-        return ~known | (dr.gather(mi.UInt32, self.values, index, known) != 0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Attachment:
     """What of a scene carries derivatives."""
 
-    surfaces: Flags  #: shapes whose material or attributes do
-    emitters: Flags  #: emitters whose radiance does
+    surfaces: Flags  #: shapes whose material or attributes do; unknown ones count as yes
+    emitters: Flags  #: emitters whose radiance does; likewise
     moves: bool  #: whether a surface or an emitter moves
 
     @classmethod
@@ -59,19 +31,17 @@ class Attachment:
             moves |= bool(moving)
             shining.append(len(attached) > len(moving))
             lights += attached.values()
-        shapes = list(scene.shapes())
-        shapes += [member for shape in shapes for member in placed_shapes(scene, shape) if member is not shape]
-        turning = []
-        for shape in shapes:
+
+        def turns(shape: mi.Shape) -> bool:
+            nonlocal moves
             attached = {key: node for key, node in _attached(shape).items() if node not in lights}
             moving = _moving(attached)
             moves |= bool(moving)
-            turning.append(len(attached) > len(moving))
-        return cls(
-            Flags.of(dr.reinterpret_array(mi.UInt32, mi.ShapePtr(shapes)), turning),
-            Flags.of(dr.reinterpret_array(mi.UInt32, mi.EmitterPtr(emitters)), shining),
-            moves,
-        )
+            return len(attached) > len(moving)
+
+        surfaces = Flags.of_shapes(scene, turns, unknown=True)
+        pointers = dr.reinterpret_array(mi.UInt32, mi.EmitterPtr(emitters))
+        return cls(surfaces, Flags.of(pointers, shining, unknown=True), moves)
 
 
 def _attached(root: mi.Object) -> dict[str, mi.Object]:
