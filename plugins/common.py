@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import gc
-from collections.abc import Callable
 
 import drjit as dr
 import mitsuba as mi
@@ -13,14 +10,24 @@ from mitsuba.python.ad.integrators.common import RBIntegrator
 
 from pbdr.boundary import BoundaryTerm, find
 from pbdr.errors import InputError
+from pbdr.geometry.attachment import Attachment
 from pbdr.geometry.motion import material_point
 from pbdr.interior import Primal, Record, ReplayBackward, ReplayForward, Rule, Taped
+from pbdr.interior.recording import Experience, Recording, Tracer
 from pbdr.transport import film as films
+from pbdr.transport.collection import without_collection
 from pbdr.transport.emitter import emitters_move
 from pbdr.transport.film_edges import film_edge_samples
 from pbdr.transport.path import Limits, PathResult, Traits, first_hit, trace_path
 from pbdr.transport.recorded import Walk, Warp, walk_backward, walk_forward
-from pbdr.transport.sensor import project_first_vertex, require_projective, sensor_moves, sensor_vertex
+from pbdr.transport.sensor import (
+    camera_rays,
+    project_first_vertex,
+    require_projective,
+    sensor_moves,
+    sensor_vertex,
+)
+from pbdr.transport.vertices import Kept
 
 #: Traversals consume the graph between variables but leave the tangents in them
 KEEP_TANGENTS = dr.ADFlag.ClearEdges
@@ -36,26 +43,6 @@ def push_tangents(scene: mi.Scene) -> None:
         dr.forward_to(attached, flags=KEEP_TANGENTS)
         dr.enqueue(dr.ADMode.Forward, attached)
         dr.traverse(dr.ADMode.Forward, flags=KEEP_TANGENTS)
-
-
-def without_collection(method: Callable) -> Callable:
-    """Keep Python from collecting garbage while a method records kernels.
-
-    A scene that is forgotten earlier but collected in between changes the number of shapes that a call can reach. If it
-    falls to one, Dr.Jit 1.5 compiles the same function in two ways under one name, and LLVM ends the process.
-    """
-
-    @functools.wraps(method)
-    def wrapped(*args, **kwargs):
-        if not gc.isenabled():
-            return method(*args, **kwargs)
-        gc.disable()
-        try:
-            return method(*args, **kwargs)
-        finally:
-            gc.enable()
-
-    return wrapped
 
 
 def former_warped_area(props: mi.Properties, warp_depth: int) -> BoundaryTerm:
@@ -96,6 +83,7 @@ class DifferentialIntegrator(RBIntegrator):
         self.taped = taped
         self.boundary = boundary
         self.limits = Limits(self.max_depth, self.rr_depth, self.hide_emitters)
+        self.experience = Experience()
         if mi.is_polarized:
             raise InputError(f"'{mi.variant()}' is polarized; pbdr's integrators render unpolarized light")
 
@@ -110,7 +98,7 @@ class DifferentialIntegrator(RBIntegrator):
         with dr.suspend_grad():
             image = 0
             for p in films.plan_passes(sensor, spp, seed, self.memory_budget):
-                camera = self.camera(scene, sensor, p)
+                camera = self.camera(sensor, p)
                 traced = self.trace(scene, camera, Primal())
                 alpha = dr.select(traced.valid, mi.Float(1), mi.Float(0))
                 image += p.weight * films.develop(camera, traced.L, alpha=alpha)
@@ -125,7 +113,7 @@ class DifferentialIntegrator(RBIntegrator):
         gradient = 0
         for p in films.plan_passes(sensor, spp, seed, self.memory_budget):
             with dr.suspend_grad():
-                gradient += p.weight * self._forward(scene, self.camera(scene, sensor, p), p)
+                gradient += p.weight * self._forward(scene, self.camera(sensor, p), p)
         return gradient
 
     @without_collection
@@ -136,8 +124,28 @@ class DifferentialIntegrator(RBIntegrator):
         for p in films.plan_passes(sensor, spp, seed, self.memory_budget):
             # Traversals end at the scene's parameters and continue to the user's variables only at the end
             with dr.isolate_grad(), dr.suspend_grad():
-                self._backward(scene, self.camera(scene, sensor, p), p, p.weight * grad_in)
+                self._backward(scene, self.camera(sensor, p), p, p.weight * grad_in)
             dr.eval()
+
+    @without_collection
+    def record(self, scene, sensor=0, seed=0, spp=0, sets=1) -> Recording | None:
+        """Render independent images whose derivatives cost no further image.
+
+        Args:
+            spp: Samples per pixel of each image.
+            sets: Number of images.
+
+        Returns:
+            None if something moves or nothing carries derivatives: then images and derivatives are different passes.
+        """
+        sensor = scene.sensors()[sensor] if isinstance(sensor, int) else sensor
+        attachment = Attachment.of(scene)
+        at_rest = not attachment.moves and not sensor_moves(sensor)
+        if self.taped or not at_rest or not (attachment.surfaces.any or attachment.emitters.any):
+            return None
+        kept = Kept.of(scene, attachment)
+        tracer = Tracer(self.camera, self.trace, RBIntegrator._splat_to_block, self.memory_budget, self.experience)
+        return Recording(scene, sensor, kept, tracer, spp=spp, seed=mi.UInt32(seed), sets=sets)
 
     def _forward(self, scene, camera, p):
         with dr.resume_grad():
@@ -204,14 +212,18 @@ class DifferentialIntegrator(RBIntegrator):
 
     # ------------------------------------------------------------------- parts
 
-    def camera(self, scene, sensor, p: films.Pass) -> films.Camera:
+    def camera(self, sensor, p: films.Pass, sets: int = 1) -> films.Camera:
         """Camera samples of one pass, detached."""
         with dr.suspend_grad():
-            sampler, spp = self.prepare(sensor, p.seed, p.spp)
-            ray, response, position = self.sample_rays(scene, sensor, sampler)
+            film = sensor.film()
+            sampler = films.seeded_sampler(sensor, p, sets)
+            corner, offset = films.sampled_positions(film, sampler, sets)
+            ray, response = camera_rays(sensor, sampler, corner + offset)
+            # A box filter takes whole pixels, so that rounding moves no sample to another pixel
+            position = corner if film.rfilter().is_box_filter() else corner + offset
             return films.Camera(
-                sensor, sampler, spp, dr.detach(ray, True), dr.detach(response, True), position,
-                RBIntegrator._splat_to_block,
+                sensor, sampler, sampler.sample_count(), dr.detach(ray, True), dr.detach(response, True), position,
+                RBIntegrator._splat_to_block, sets,
             )  # fmt: skip
 
     def trace(self, scene, camera: films.Camera, rule: Rule, active: mi.Bool | bool = True) -> PathResult:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
-
 import drjit as dr
 import mitsuba as mi
-import numpy as np
 
 from . import mesh
-from .edges import placed_shapes
+from .flags import Flags
 
 #: Parameters that move surfaces or emitters; other parameters of a shape change its looks
 MOTION_KEYS = frozenset({"vertex_positions", "to_world", "center", "radius", "position", "control_points", "grid"})
@@ -91,21 +87,6 @@ def area_jacobian(pi: mi.PreliminaryIntersection3f, si: mi.SurfaceInteraction3f,
     return dr.relative_grad(dr.select(active, area, 1))
 
 
-def shape_flags(scene: mi.Scene, holds: Callable[[mi.Shape], bool]) -> np.ndarray:
-    """1 for shapes, and for members of groups of shapes, of which ``holds`` is true; by registry index. [R]"""
-    shapes = list(scene.shapes())
-    shapes += [member for shape in shapes for member in placed_shapes(scene, shape) if member is not shape]
-    index = np.array(dr.reinterpret_array(mi.UInt32, mi.ShapePtr(shapes)))
-    flags = np.zeros(int(index.max(initial=0)) + 1, np.uint32)
-    flags[index] = [holds(shape) for shape in shapes]
-    return flags
-
-
-def has_flag(flags: mi.UInt32, index: mi.UInt32) -> mi.Bool:
-    """Whether shapes have a flag of :func:`shape_flags`, by registry index. [N]"""
-    return dr.gather(mi.UInt32, flags, index, index < dr.width(flags)) != 0
-
-
 def registry_index(pi: mi.PreliminaryIntersection3f) -> mi.UInt32:
     """Registry index of what was hit: the instance, else the shape; 0 for nothing. [N]"""
     instance = dr.reinterpret_array(mi.UInt32, pi.instance)
@@ -113,22 +94,17 @@ def registry_index(pi: mi.PreliminaryIntersection3f) -> mi.UInt32:
     return dr.select(pi.is_valid(), index, 0)
 
 
-@dataclasses.dataclass(frozen=True)
 class MovingShapes:
     """Which shapes carry derivatives of their positions."""
 
-    flags: mi.UInt32  #: 1 for those that do, by registry index [R]
-    any: bool  #: whether one does
-
-    @classmethod
-    def of(cls, scene: mi.Scene) -> MovingShapes:
+    def __init__(self, scene: mi.Scene):
         """Look at all shapes of a scene and at the members of its groups."""
-        flags = shape_flags(scene, carries_motion)
-        return cls(mi.UInt32(flags), bool(flags.any()))
+        self._flags = Flags.of_shapes(scene, carries_motion)
+        self.any = self._flags.any
 
     def has(self, index: mi.UInt32) -> mi.Bool:
         """Whether shapes move, by registry index. [N]"""
-        return has_flag(self.flags, index)
+        return self._flags.has(index)
 
     def hit(self, pi: mi.PreliminaryIntersection3f) -> mi.Bool:
         """Whether hits lie on moving shapes. [N]"""

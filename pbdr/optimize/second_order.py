@@ -154,7 +154,7 @@ class Lbfgs(_Method):
         def seed(label: str, view: int) -> mi.UInt32:
             return seeds(f"fixed {label}", view, 0)
 
-        loss, flaw = differentiate(problem, latents, views, spp, seed)
+        loss, flaw = differentiate(problem, latents, views, spp, seed, crossed=False)
         if flaw:
             return loss, flaw
         x = _vector(problem, latents)

@@ -16,7 +16,7 @@ from ..errors import InputError
 
 if TYPE_CHECKING:
     from .levels import Levels
-    from .path import Limits
+    from .path import Limits, PathResult
     from .velocity import Bend
 
 #: Bytes of intermediate arrays per camera sample in a gradient pass (measured: 13 for materials, 36 for motion without
@@ -33,25 +33,35 @@ class Pass:
     weight: float  #: share of all samples
 
 
-def plan_passes(sensor: mi.Sensor, spp: int, seed: mi.UInt32, memory_budget: float) -> list[Pass]:
+def sampled_size(film: mi.Film) -> tuple[int, int]:
+    """Width and height of the area that takes camera samples, pixels."""
+    border = film.rfilter().border_size() if film.sample_border() else 0
+    width, height = (int(n) + 2 * int(border) for n in film.crop_size())
+    return width, height
+
+
+def plan_passes(
+    sensor: mi.Sensor,
+    spp: int,
+    seed: mi.UInt32,
+    memory_budget: float,
+    bytes_per_sample: float = BYTES_PER_SAMPLE,
+) -> list[Pass]:
     """Split a rendering so that no pass exceeds the memory budget or Dr.Jit's 2³² lanes.
 
     Args:
         spp: Samples per pixel; 0 stands for the sampler's own count.
         memory_budget: GiB that the intermediate arrays of one pass may take.
+        bytes_per_sample: What they take for each camera sample.
     """
-    film = sensor.film()
     spp = spp or sensor.sampler().sample_count()
-    size = film.crop_size()
-    if film.sample_border():
-        size += 2 * film.rfilter().border_size()
-    pixel_count = int(size[0]) * int(size[1])
-    lane_count = min(2**32 - 1, int(memory_budget * 2**30 / BYTES_PER_SAMPLE))
-    largest = lane_count // pixel_count
+    width, height = sampled_size(sensor.film())
+    lane_count = min(2**32 - 1, int(memory_budget * 2**30 / bytes_per_sample))
+    largest = lane_count // (width * height)
     if largest == 0:
         raise InputError(
-            f"film of sensor '{sensor.id()}': {size[0]} × {size[1]} pixels need more than the 'memory_budget' of "
-            f"{memory_budget:g} GiB at 1 sample per pixel; raise it to {pixel_count * BYTES_PER_SAMPLE / 2**30:.2g}"
+            f"film of sensor '{sensor.id()}': {width} × {height} pixels need more than the 'memory_budget' of "
+            f"{memory_budget:g} GiB at 1 sample per pixel; raise it to {width * height * bytes_per_sample / 2**30:.2g}"
         )
     count = -(-spp // largest)
     if count == 1:
@@ -123,12 +133,64 @@ class Camera:
     """Camera samples of one pass."""
 
     sensor: mi.Sensor
-    sampler: mi.Sampler  #: after the random numbers that made the rays
+    sampler: mi.Sampler | None  #: after the random numbers that made the rays
     spp: int
     ray: mi.RayDifferential3f  #: detached [N]
     response: mi.Spectrum  #: sensor response of each ray [N]
     position: mi.Point2f  #: film positions, pixels; whole pixels for the box filter [N]
     put: Callable  #: Mitsuba's conversion of a spectral sample to film channels
+    sets: int = 1  #: independent sets of ``spp`` samples per pixel, one after the other
+
+    def part(self, index: int) -> Camera:
+        """One of the sets."""
+        if self.sets == 1:
+            return self
+        ray = dr.zeros(mi.RayDifferential3f)
+        ray.wavelengths = self.share(self.ray.wavelengths, index)
+        response, position = self.share(self.response, index), self.share(self.position, index)
+        return dataclasses.replace(self, ray=ray, response=response, position=position, sets=1)
+
+    def share(self, values, index: int):
+        """What belongs to one set of values of all samples. [N] → [N / sets]"""
+        if self.sets == 1 or dr.width(values) <= 1:
+            return values
+        count = dr.width(values) // self.sets
+        return dr.gather(type(values), values, dr.arange(mi.UInt32, count) + index * count)
+
+
+def true_spp(sensor: mi.Sensor, spp: int) -> int:
+    """Samples per pixel that the sensor's sampler takes where this number is asked for."""
+    sampler = sensor.sampler().clone()
+    sampler.set_sample_count(spp)
+    return sampler.sample_count()
+
+
+def seeded_sampler(sensor: mi.Sensor, p: Pass, sets: int) -> mi.Sampler:
+    """The sensor's sampler, stratified within each pixel of each set."""
+    sampler = sensor.sampler().clone()
+    sampler.set_sample_count(p.spp)
+    spp = sampler.sample_count()
+    sampler.set_samples_per_wavefront(spp)
+    width, height = sampled_size(sensor.film())
+    sampler.seed(p.seed, width * height * spp * sets)
+    return sampler
+
+
+def sampled_positions(film: mi.Film, sampler: mi.Sampler, sets: int) -> tuple[mi.Point2f, mi.Vector2f]:
+    """Film positions of camera samples, pixel after pixel, set after set.
+
+    Returns:
+        The upper left corners of their pixels, and their offsets from there, both in pixels. [N]
+    """
+    spp = sampler.sample_count()
+    width, height = sampled_size(film)
+    index = dr.arange(mi.UInt32, width * height * spp * sets) // dr.opaque(mi.UInt32, spp)
+    if sets > 1:
+        index %= width * height
+    border = film.rfilter().border_size() if film.sample_border() else 0
+    y = index // width
+    corner = mi.Vector2i(mi.Int32(index - y * width), mi.Int32(y)) - border + mi.Vector2i(film.crop_offset())
+    return mi.Point2f(corner), sampler.next_2d()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,6 +250,27 @@ def develop(camera: Camera, L: mi.Spectrum, *parts, alpha: mi.Float = 0, motion:
         camera.put(block, film, samples.position, value, weight, mi.Float(0), [], samples.wavelengths)
         film.put_block(block)
     return film.develop()
+
+
+def develop_sets(camera: Camera, path: PathResult) -> list[mi.TensorXf]:
+    """An image of each set of samples. [H, W, C] each"""
+    alpha = dr.select(path.valid, mi.Float(1), mi.Float(0))
+    return [develop(camera.part(k), camera.share(path.L, k), alpha=camera.share(alpha, k)) for k in range(camera.sets)]
+
+
+def adjoint_of_sets(camera: Camera, adjoints: Sequence[mi.TensorXf]) -> mi.Spectrum:
+    """Derivative of a loss by all radiance samples.
+
+    Args:
+        adjoints: Derivative of the loss by the image of each set. [H, W, C] each
+
+    Returns:
+        One value for each sample. [N]
+    """
+    width, height = sampled_size(camera.sensor.film())
+    rest = dr.zeros(mi.Spectrum, width * height * camera.spp)
+    parts = [adjoint(camera.part(k), None, rest, grad_in)[0] for k, grad_in in enumerate(adjoints)]
+    return mi.Spectrum(*(dr.concat(list(channel)) for channel in zip(*parts, strict=True)))
 
 
 def _leaves(motion: Motion | None, L: mi.Spectrum) -> list:

@@ -11,7 +11,7 @@ import mitsuba as mi
 from ..geometry.motion import area_jacobian, material_point
 from ..geometry.sliding import meet_tangent_plane
 from .emitter import emitters_move, follow_emitter, power_heuristic
-from .memory import Vertex
+from .memory import LightSample, Vertex
 
 if TYPE_CHECKING:
     from ..interior.base import Rule
@@ -110,10 +110,13 @@ def direct_light(
     moving_emitters: bool,
     active: mi.Bool,
     bend: Bend | None = None,
-) -> mi.Spectrum:
+) -> tuple[mi.Spectrum, LightSample]:
     """Light that one emitter sample sends over a vertex: f_s |n·ω| Le / p(ω) × MIS weight [Veach 1997, section 8.2].
 
     Attached: BSDF, emission, and with moving geometry the geometry term. Detached: the sample, its density, the weight.
+
+    Returns:
+        The light, and the sample that it comes from.
     """
     active = active & mi.has_flag(bsdf.flags(), mi.BSDFFlags.Smooth)
     with dr.suspend_grad():
@@ -130,7 +133,12 @@ def direct_light(
             weight = dr.replace_grad(weight, emission * rcp_pdf * measure)
         f, pdf_bsdf = bsdf.eval_pdf(mi.BSDFContext(), si, si.to_local(ds.d), active)
         mis = dr.select(ds.delta, 1, power_heuristic(dr.detach(ds.pdf), pdf_bsdf))
-        return dr.select(active, mis * f * weight, 0)
+        light = LightSample(
+            dr.detach(ds, True),
+            dr.detach(dr.select(active, mis * weight, 0)),
+            dr.select(active, mis * dr.rcp(dr.detach(ds.pdf)), 0),
+        )
+        return dr.select(active, mis * f * weight, 0), light
 
 
 def vertex_weight(
@@ -224,7 +232,7 @@ def trace_path(
     valid = mi.Bool(not limits.hide_emitters and scene.environment() is not None)
 
     # Symbolic loop over the active lanes, or one copy of the body for each vertex if the rule asks for it
-    vertex = 0
+    passed = 0
     more = rule.unrolled or active
     while dr.hint(
         more,
@@ -252,10 +260,11 @@ def trace_path(
         active_next = active & (depth + 1 < limits.max_depth) & si.is_valid()
         sample = sampler.next_2d()
         with dr.resume_grad(when=rule.attached):
-            Ld = β * direct_light(
+            Ld, light = direct_light(
                 scene, si, bsdf, sample,
                 attached=rule.attached, moving_emitters=traits.moving_emitters, active=active_next,
             )  # fmt: skip
+            Ld = β * Ld
 
         # Continue in a direction sampled from the BSDF
         with dr.suspend_grad():
@@ -279,7 +288,12 @@ def trace_path(
         # Hand over to the rule
         with dr.resume_grad(when=rule.attached):
             L = rule.gather(L, Le + Ld)
-            rule.record(memory, count, Vertex(pi, active, ray.o, ray.d, β, mis, sample, L), active)
+            vertex = Vertex(
+                pi, active, ray.o, ray.d, β, mis, sample, L,
+                emitter=ds.emitter, light=light,
+                ahead=ray_next.d, lobe=bs.sampled_type, lobe_samples=(sample_1, sample_2),
+            )  # fmt: skip
+            rule.record(memory, count, vertex, active)
             β *= weight
             if dr.hint(rule.attached, mode="scalar"):
                 factor, _ = vertex_weight(
@@ -300,8 +314,8 @@ def trace_path(
         count[active] += 1
         active = active_next
         if dr.hint(rule.unrolled, mode="scalar"):
-            vertex += 1
-            more = vertex < limits.max_depth
+            passed += 1
+            more = passed < limits.max_depth
         else:
             more = active
 

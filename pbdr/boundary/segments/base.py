@@ -29,7 +29,7 @@ class Moves:
     @classmethod
     def of(cls, context: Context) -> Moves:
         """Look at the scene and the sensor."""
-        return cls(MovingShapes.of(context.scene), sensor_moves(context.sensor), emitters_move(context.scene))
+        return cls(MovingShapes(context.scene), sensor_moves(context.sensor), emitters_move(context.scene))
 
 
 class Segments(abc.ABC):

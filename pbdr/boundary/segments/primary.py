@@ -6,7 +6,7 @@ import drjit as dr
 import mitsuba as mi
 
 from ...geometry.curves import Place, touch
-from ...geometry.motion import has_flag, shape_flags
+from ...geometry.flags import Flags
 from ...transport.film import FilmSamples, in_sampled_area
 from ...transport.path import first_hit
 from ...transport.sensor import camera_rays, project, project_first_vertex
@@ -70,8 +70,7 @@ class Primary(Segments):
         active = at.active & (rcp_pmf > 0) & (seen.depth > sensor.near_clip())
         active &= in_sampled_area(sensor.film(), seen.position)
         if context.limits.hide_emitters:
-            lamps = mi.UInt32(shape_flags(context.scene, lambda shape: shape.is_emitter()))
-            active &= ~has_flag(lamps, place.owner)
+            active &= ~Flags.of_shapes(context.scene, lambda shape: shape.is_emitter()).has(place.owner)
         pi, ray = first_hit(context.scene, mi.Ray3f(dr.detach(ray, True)), context.limits, active)
         hit = pi.compute_surface_interaction(ray, mi.RayFlags.Minimal, active)
         active &= ~hit.is_valid() | (dr.norm(hit.p - x0) > dr.norm(b - x0) * (1 - 1e-4))
