@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import gc
-from collections.abc import Callable
 
 import drjit as dr
 import mitsuba as mi
@@ -18,6 +15,7 @@ from pbdr.geometry.motion import material_point
 from pbdr.interior import Primal, Record, ReplayBackward, ReplayForward, Rule, Taped
 from pbdr.interior.recording import Experience, Recording, Tracer
 from pbdr.transport import film as films
+from pbdr.transport.collection import without_collection
 from pbdr.transport.emitter import emitters_move
 from pbdr.transport.film_edges import film_edge_samples
 from pbdr.transport.path import Limits, PathResult, Traits, first_hit, trace_path
@@ -45,26 +43,6 @@ def push_tangents(scene: mi.Scene) -> None:
         dr.forward_to(attached, flags=KEEP_TANGENTS)
         dr.enqueue(dr.ADMode.Forward, attached)
         dr.traverse(dr.ADMode.Forward, flags=KEEP_TANGENTS)
-
-
-def without_collection(method: Callable) -> Callable:
-    """Keep Python from collecting garbage while a method records kernels.
-
-    A scene that is forgotten earlier but collected in between changes the number of shapes that a call can reach. If it
-    falls to one, Dr.Jit 1.5 compiles the same function in two ways under one name, and LLVM ends the process.
-    """
-
-    @functools.wraps(method)
-    def wrapped(*args, **kwargs):
-        if not gc.isenabled():
-            return method(*args, **kwargs)
-        gc.disable()
-        try:
-            return method(*args, **kwargs)
-        finally:
-            gc.enable()
-
-    return wrapped
 
 
 def former_warped_area(props: mi.Properties, warp_depth: int) -> BoundaryTerm:
@@ -166,7 +144,7 @@ class DifferentialIntegrator(RBIntegrator):
         if self.taped or not at_rest or not (attachment.surfaces.any or attachment.emitters.any):
             return None
         kept = Kept.of(scene, attachment)
-        tracer = Tracer(self.camera, self.trace, self.memory_budget, self.experience)
+        tracer = Tracer(self.camera, self.trace, RBIntegrator._splat_to_block, self.memory_budget, self.experience)
         return Recording(scene, sensor, kept, tracer, spp=spp, seed=mi.UInt32(seed), sets=sets)
 
     def _forward(self, scene, camera, p):

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import drjit as dr
 import mitsuba as mi
 
 from ..transport import film as films
+from ..transport.collection import without_collection
 from ..transport.path import PathResult
-from ..transport.vertices import Kept, VertexArrays
+from ..transport.vertices import Kept
+from .frozen import Frozen
 from .primal import Primal
+from .recorded_pass import Layout, Outcome, deposit, push, trace_pass
 from .replay import ReplayBackward, ReplayForward
-from .store import Store, attached_light
 
 #: Vertices of a path that there is room for before any was counted
 FIRST_GUESS = 4.0
 
-#: Room beyond the largest count so far, as a factor and as a number
-_MARGIN, _SPARE = 1.15, 256
+#: Room beyond the largest count so far, as a factor and as a number; it grows in steps of a quarter of an octave, so
+#: that it seldom changes
+_MARGIN, _SPARE = 1.1, 256
 
 
 @dataclasses.dataclass
 class Experience:
     """What recordings of an integrator have learned."""
 
-    density: float = FIRST_GUESS  #: kept vertices per path, the largest number so far
+    density: float | None = None  #: kept vertices per path, the largest number so far
+    frozen: Frozen = dataclasses.field(default_factory=Frozen)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,33 +41,16 @@ class Tracer:
 
     camera: Callable[[mi.Sensor, films.Pass, int], films.Camera]
     trace: Callable[..., PathResult]  #: of scene, camera, rule and active lanes
+    put: Callable  #: Mitsuba's conversion of a spectral sample to film channels
     memory_budget: float  #: GiB
     experience: Experience
-
-
-@dataclasses.dataclass(frozen=True)
-class _Share:
-    """One pass: camera samples, radiance, and their vertices if these found room."""
-
-    camera: films.Camera
-    path: PathResult
-    arrays: VertexArrays | None
-    weight: float
-
-    def images(self) -> list[mi.TensorXf]:
-        """The share's part of each set's image."""
-        alpha = dr.select(self.path.valid, mi.Float(1), mi.Float(0))
-        return [
-            self.weight * films.develop(part, self.camera.share(self.path.L, k), alpha=self.camera.share(alpha, k))
-            for k, part in enumerate(self.camera.part(k) for k in range(self.camera.sets))
-        ]
 
 
 class Recording:
     """Independent images of one view, and their derivatives by materials, textures and lights.
 
     If all vertices fit into the memory budget, derivatives trace no ray. Otherwise images come first and each pass is
-    traced again; a pass with more vertices than expected is replayed.
+    traced again; a pass with more vertices than the budget holds is replayed.
     """
 
     def __init__(self, scene: mi.Scene, sensor: mi.Sensor, kept: Kept, tracer: Tracer, *, spp: int, seed, sets: int):
@@ -72,25 +61,23 @@ class Recording:
             sets: Number of images.
         """
         self._scene, self._sensor, self._kept, self._tracer, self._sets = scene, sensor, kept, tracer, sets
-        self._share: _Share | None = None
+        self._passes = self._plan(spp, seed)
+        self._layout: Layout | None = None
+        self._outcome: Outcome | None = None
+        if len(self._passes) == 1:
+            self._layout, self._outcome = self._record(self._passes[0])
+            #: Images, detached. [H, W, C] each
+            self.images = list(self._outcome.images)
+            return
+        self.images = [mi.TensorXf(0)] * sets
         with dr.suspend_grad():
-            self._passes = self._plan(spp, seed)
-            if len(self._passes) == 1:
-                self._share = self._record(self._passes[0])
-                if self._share.arrays is None:
-                    # More vertices than expected: with what is known now they may fit into one pass or not
-                    self._passes = self._plan(spp, seed)
-                    self._share = self._record(self._passes[0]) if len(self._passes) == 1 else None
-            if self._share:
-                #: Images, detached. [H, W, C] each
-                self.images = self._share.images()
-            else:
-                self.images = [mi.TensorXf(0)] * sets
-                for p in self._passes:
-                    share = self._trace(p)
-                    self.images = [sum(pair) for pair in zip(self.images, share.images(), strict=True)]
-                    dr.eval(self.images)
+            for p in self._passes:
+                camera = self._camera(p)
+                images = films.develop_sets(camera, self._tracer.trace(scene, camera, Primal()))
+                self.images = [a + p.weight * b for a, b in zip(self.images, images, strict=True)]
+                dr.eval(self.images)
 
+    @without_collection
     def backward(self, adjoints: Sequence[mi.TensorXf]) -> None:
         """Accumulate derivatives of a loss into the scene's parameters.
 
@@ -98,44 +85,46 @@ class Recording:
             adjoints: Derivative of the loss by each image. [H, W, C] each
         """
         # Traversals end at the scene's parameters and go on from there once, after the last pass
-        with dr.isolate_grad(), dr.suspend_grad():
-            for share in self._shares():
-                camera, L = share.camera, share.path.L
-                rest = dr.zeros(mi.Spectrum, dr.width(L) // self._sets)
-                parts = [
-                    films.adjoint(camera.part(k), None, rest, share.weight * adjoint)[0]
-                    for k, adjoint in enumerate(adjoints)
-                ]
-                δL = mi.Spectrum(*(dr.concat(list(channel)) for channel in zip(*parts, strict=True)))
-                δL = dr.select(share.path.valid, δL, 0)
-                dr.eval(δL)
-                if share.arrays is None:
-                    self._tracer.trace(self._scene, camera, ReplayBackward(L, δL), active=share.path.valid)
-                elif share.arrays.count():
-                    self._deposit(share, δL)
+        with dr.isolate_grad():
+            for p, layout, outcome in self._recorded():
+                weighted = [mi.TensorXf(p.weight * adjoint) for adjoint in adjoints]
+                if outcome is None:
+                    self._replay(p, weighted)
+                else:
+                    self._call("deposit", layout, deposit, weighted, outcome, put=self._tracer.put)
 
+    @without_collection
     def forward(self) -> list[mi.TensorXf]:
         """Derivatives of the images along the tangents that the scene's parameters hold. [H, W, C] each"""
         totals = [mi.TensorXf(0)] * self._sets
         with dr.suspend_grad():
-            for share in self._shares():
-                camera, L = share.camera, share.path.L
-                if share.arrays is None:
-                    rule = ReplayForward(L)
-                    δL = self._tracer.trace(self._scene, camera, rule, active=share.path.valid).δL
+            for p, layout, outcome in self._recorded():
+                camera = self._camera(p)
+                if outcome is None:
+                    primal = self._tracer.trace(self._scene, camera, Primal())
+                    δL = self._tracer.trace(self._scene, camera, ReplayForward(primal.L), active=primal.valid).δL
                 else:
-                    δL = self._tangent(share)
+                    δL = push(self._scene, self._sensor, outcome, layout=layout, put=self._tracer.put)
                 dr.eval(δL)
-                rest = dr.zeros(mi.Spectrum, dr.width(L) // self._sets)
+                rest = dr.zeros(mi.Spectrum, dr.width(δL) // self._sets)
                 for k in range(self._sets):
                     tangent = films.tangent(camera.part(k), None, rest, [camera.share(δL, k)])
-                    totals[k] = totals[k] + share.weight * tangent
+                    totals[k] = totals[k] + p.weight * tangent
         return totals
 
     # ------------------------------------------------------------------ passes
 
+    def _camera(self, p: films.Pass) -> films.Camera:
+        return self._tracer.camera(self._sensor, p, self._sets)
+
+    def _room(self) -> float:
+        """Vertices per path that there should be room for."""
+        known = self._tracer.experience.density
+        density = FIRST_GUESS if known is None else max(known, 1e-3)
+        return 2 ** (math.ceil(4 * math.log2(density * _MARGIN)) / 4)
+
     def _plan(self, spp: int, seed: mi.UInt32) -> list[films.Pass]:
-        room = self._tracer.experience.density * _MARGIN * self._kept.bytes_per_vertex
+        room = self._room() * self._kept.bytes_per_vertex
         width, height = films.sampled_size(self._sensor.film())
         budget = self._tracer.memory_budget
         cost = self._sets * (films.BYTES_PER_SAMPLE + room)
@@ -144,53 +133,42 @@ class Recording:
             cost = self._sets * films.BYTES_PER_SAMPLE
         return films.plan_passes(self._sensor, spp, seed, budget, cost)
 
-    def _shares(self):
-        """All passes, traced and recorded."""
-        if self._share:
-            yield self._share
-            return
+    def _recorded(self) -> Iterator[tuple[films.Pass, Layout, Outcome | None]]:
+        """All passes with their vertices; without them where the budget does not hold them."""
         for p in self._passes:
-            yield self._record(p)
-            dr.eval()
+            layout, outcome = (self._layout, self._outcome) if self._outcome else self._record(p)
+            count = int(outcome.counter[0])
+            self._tracer.experience.density = max(self._tracer.experience.density or 0, count / dr.width(outcome.L))
+            if count > layout.capacity:
+                # More vertices than expected: once more with room for all, or never
+                layout, outcome = self._record(p)
+                outcome = outcome if count <= layout.capacity else None
+            yield p, layout, outcome
 
-    def _record(self, p: films.Pass) -> _Share:
-        """Trace a pass and keep its vertices; without them if there are too many."""
-        camera = self._tracer.camera(self._sensor, p, self._sets)
-        path_count = dr.width(camera.ray.o)
+    def _record(self, p: films.Pass) -> tuple[Layout, Outcome]:
+        """Trace a pass and keep its vertices as far as there is room for them."""
+        width, height = films.sampled_size(self._sensor.film())
+        spp = films.true_spp(self._sensor, p.spp)
+        path_count = width * height * spp * self._sets
         room = self._tracer.memory_budget * 2**30 - path_count * films.BYTES_PER_SAMPLE
-        capacity = min(
-            int(path_count * self._tracer.experience.density * _MARGIN) + _SPARE,
-            max(int(room / self._kept.bytes_per_vertex), 1),
+        wanted = int(path_count * self._room()) + _SPARE
+        capacity = max(min(wanted, int(room / self._kept.bytes_per_vertex)), 1)
+        layout = Layout(spp, self._sets, path_count, capacity, self._kept.with_tables(None))
+        tracer, tables = self._tracer, self._kept.tables
+        outcome = self._call(
+            "trace", layout, trace_pass, mi.UInt32(p.seed), tables, camera=tracer.camera, trace=tracer.trace
         )
-        arrays = VertexArrays(self._kept, capacity)
-        path = self._tracer.trace(self._scene, camera, Store(arrays, path_count))
-        dr.eval(arrays.counter, path.L, path.valid, camera.position)
-        self._tracer.experience.density = max(self._tracer.experience.density, arrays.count() / path_count)
-        return _Share(camera, path, arrays if arrays.count() <= capacity else None, p.weight)
+        return layout, outcome
 
-    def _trace(self, p: films.Pass) -> _Share:
-        """Trace a pass and keep nothing."""
-        camera = self._tracer.camera(self._sensor, p, self._sets)
-        return _Share(camera, self._tracer.trace(self._scene, camera, Primal()), None, p.weight)
+    def _call(self, name: str, layout: Layout, function: Callable, *arguments, **fixed):
+        """Call one of the two kernels of a pass, frozen where that works."""
+        bound = functools.partial(function, layout=layout, **fixed)
+        return self._tracer.experience.frozen.call(name, layout, bound, self._scene, self._sensor, *arguments)
 
-    # ------------------------------------------------------------- derivatives
-
-    def _deposit(self, share: _Share, δL: mi.Spectrum) -> None:
-        vertices = share.arrays.load(share.camera.ray)
-        adjoint = dr.gather(mi.Spectrum, δL, vertices.lane)
-        with dr.resume_grad():
-            light = attached_light(self._scene, share.arrays, vertices, share.path.L)
-            if dr.grad_enabled(light):
-                dr.backward_from(dr.sum(adjoint * light))
-
-    def _tangent(self, share: _Share) -> mi.Spectrum:
-        L = share.path.L
-        if not share.arrays.count():
-            return dr.zeros(mi.Spectrum, dr.width(L))
-        vertices = share.arrays.load(share.camera.ray)
-        with dr.resume_grad():
-            light = attached_light(self._scene, share.arrays, vertices, L)
-            δ = dr.forward_to(light, flags=dr.ADFlag.ClearEdges) if dr.grad_enabled(light) else mi.Spectrum(0)
-        total = dr.zeros(mi.Spectrum, dr.width(L))
-        dr.scatter_add(total, dr.detach(δ, True), vertices.lane)
-        return dr.select(share.path.valid, total, 0)
+    def _replay(self, p: films.Pass, adjoints: Sequence[mi.TensorXf]) -> None:
+        with dr.suspend_grad():
+            camera = self._camera(p)
+            primal = self._tracer.trace(self._scene, camera, Primal())
+            δL = films.adjoint_of_sets(camera, adjoints)
+            dr.eval(primal.L, primal.valid, δL)
+            self._tracer.trace(self._scene, camera, ReplayBackward(primal.L, δL), active=primal.valid)

@@ -17,7 +17,7 @@ import mitsuba as mi
 from ..geometry.motion import material_point
 from ..transport.memory import Vertex
 from ..transport.path import vertex_weight
-from ..transport.vertices import StoredVertices, VertexArrays
+from ..transport.vertices import Kept, StoredVertices, VertexArrays
 from .base import Rule
 
 
@@ -39,16 +39,16 @@ class Store(Rule):
         self._arrays.append(vertex, dr.arange(mi.UInt32, self._path_count))
 
 
-def attached_light(scene: mi.Scene, arrays: VertexArrays, vertices: StoredVertices, L: mi.Spectrum) -> mi.Spectrum:
+def attached_light(scene: mi.Scene, kept: Kept, vertices: StoredVertices, L: mi.Spectrum) -> mi.Spectrum:
     """Light that depends on each vertex, attached: its sum over the vertices of a path has the derivative of L.
 
     Args:
         L: Radiance of each path. [N]
 
     Returns:
-        One term for each vertex. [V]
+        One term for each vertex; 0 where there is none. [V]
     """
-    kept, fields, pi = arrays.kept, vertices.fields, vertices.pi
+    fields, pi = vertices.fields, vertices.pi
     on_surface = pi.valid
     with dr.suspend_grad():
         # Calls reach the shapes of all scenes in memory, some of which may move
@@ -80,4 +80,4 @@ def attached_light(scene: mi.Scene, arrays: VertexArrays, vertices: StoredVertic
         ahead = mi.Ray3f(si.p, fields["ahead"])
         factor, _ = vertex_weight(si, bsdf, sampled, (None, ahead), delta_bsdfs=kept.delta_bsdfs, active=on)
         total += remainder * factor
-    return total
+    return dr.select(vertices.used, total, 0)

@@ -16,7 +16,7 @@ from ..errors import InputError
 
 if TYPE_CHECKING:
     from .levels import Levels
-    from .path import Limits
+    from .path import Limits, PathResult
     from .velocity import Bend
 
 #: Bytes of intermediate arrays per camera sample in a gradient pass (measured: 13 for materials, 36 for motion without
@@ -133,7 +133,7 @@ class Camera:
     """Camera samples of one pass."""
 
     sensor: mi.Sensor
-    sampler: mi.Sampler  #: after the random numbers that made the rays
+    sampler: mi.Sampler | None  #: after the random numbers that made the rays
     spp: int
     ray: mi.RayDifferential3f  #: detached [N]
     response: mi.Spectrum  #: sensor response of each ray [N]
@@ -156,6 +156,13 @@ class Camera:
             return values
         count = dr.width(values) // self.sets
         return dr.gather(type(values), values, dr.arange(mi.UInt32, count) + index * count)
+
+
+def true_spp(sensor: mi.Sensor, spp: int) -> int:
+    """Samples per pixel that the sensor's sampler takes where this number is asked for."""
+    sampler = sensor.sampler().clone()
+    sampler.set_sample_count(spp)
+    return sampler.sample_count()
 
 
 def seeded_sampler(sensor: mi.Sensor, p: Pass, sets: int) -> mi.Sampler:
@@ -243,6 +250,27 @@ def develop(camera: Camera, L: mi.Spectrum, *parts, alpha: mi.Float = 0, motion:
         camera.put(block, film, samples.position, value, weight, mi.Float(0), [], samples.wavelengths)
         film.put_block(block)
     return film.develop()
+
+
+def develop_sets(camera: Camera, path: PathResult) -> list[mi.TensorXf]:
+    """An image of each set of samples. [H, W, C] each"""
+    alpha = dr.select(path.valid, mi.Float(1), mi.Float(0))
+    return [develop(camera.part(k), camera.share(path.L, k), alpha=camera.share(alpha, k)) for k in range(camera.sets)]
+
+
+def adjoint_of_sets(camera: Camera, adjoints: Sequence[mi.TensorXf]) -> mi.Spectrum:
+    """Derivative of a loss by all radiance samples.
+
+    Args:
+        adjoints: Derivative of the loss by the image of each set. [H, W, C] each
+
+    Returns:
+        One value for each sample. [N]
+    """
+    width, height = sampled_size(camera.sensor.film())
+    rest = dr.zeros(mi.Spectrum, width * height * camera.spp)
+    parts = [adjoint(camera.part(k), None, rest, grad_in)[0] for k, grad_in in enumerate(adjoints)]
+    return mi.Spectrum(*(dr.concat(list(channel)) for channel in zip(*parts, strict=True)))
 
 
 def _leaves(motion: Motion | None, L: mi.Spectrum) -> list:

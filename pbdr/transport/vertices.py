@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import drjit as dr
 import mitsuba as mi
@@ -25,6 +26,21 @@ class Kept:
         """What the derivatives of a scene at rest need."""
         instances = any(shape.class_name() == "Instance" for shape in scene.shapes())
         return cls(attachment, Traits.of(scene, True).delta_bsdfs, instances)
+
+    @property
+    def tables(self) -> list[mi.UInt32]:
+        """Which shapes and emitters matter."""
+        return [self.attachment.surfaces.values, self.attachment.emitters.values]
+
+    def with_tables(self, tables: Sequence[mi.UInt32] | None) -> Kept:
+        """The same with other tables, or without."""
+        surfaces, emitters = tables or (None, None)
+        attachment = dataclasses.replace(
+            self.attachment,
+            surfaces=dataclasses.replace(self.attachment.surfaces, values=surfaces),
+            emitters=dataclasses.replace(self.attachment.emitters, values=emitters),
+        )
+        return dataclasses.replace(self, attachment=attachment)
 
     @property
     def fields(self) -> dict[str, type]:
@@ -71,10 +87,19 @@ class Kept:
 class VertexArrays:
     """Room for a number of vertices, and a counter that goes on where the room ends."""
 
-    def __init__(self, kept: Kept, capacity: int):
+    def __init__(self, kept: Kept, capacity: int, arrays: dict[str, list] | None = None, counter=None):
+        """Make room, or take what is there.
+
+        Args:
+            capacity: Vertices that there is room for.
+            arrays: Components of each of ``kept.fields``. [capacity] each
+            counter: Vertices that wanted room. [1]
+        """
         self.kept, self.capacity = kept, capacity
-        self.arrays = {name: [dr.empty(part, capacity) for part in _parts(kind)] for name, kind in kept.fields.items()}
-        self.counter = dr.opaque(mi.UInt32, 0)
+        self.arrays = arrays or {
+            name: [dr.empty(part, capacity) for part in _parts(kind)] for name, kind in kept.fields.items()
+        }
+        self.counter = dr.opaque(mi.UInt32, 0) if counter is None else counter
 
     def append(self, vertex: Vertex, lane: mi.UInt32) -> None:
         """Keep the vertices that are wanted.
@@ -90,22 +115,20 @@ class VertexArrays:
             for part, value in zip(parts, _components(values[name]), strict=True):
                 dr.scatter(part, value, slot, active)
 
-    def count(self) -> int:
-        """Vertices that wanted room; evaluates what fills it."""
-        return int(self.counter[0])
-
     def load(self, camera_ray: mi.Ray3f) -> StoredVertices:
-        """All kept vertices.
+        """All of the room, with what is in it.
 
         Args:
             camera_ray: Of each path, for time and wavelengths.
         """
-        count = self.count()
+        index = dr.arange(mi.UInt32, self.capacity)
+        used = index < dr.gather(mi.UInt32, self.counter, dr.zeros(mi.UInt32, self.capacity))
         fields = {}
         for name, kind in self.kept.fields.items():
-            parts = [dr.reshape(part, count, shrink=True) for part in self.arrays[name]]
+            # What was there before the first vertex is of no type: not even a pointer may be followed
+            parts = [dr.select(used, part, 0) for part in self.arrays[name]]
             fields[name] = parts[0] if dr.depth_v(kind) == 1 else kind(*parts)
-        return StoredVertices.of(fields, camera_ray)
+        return StoredVertices.of(fields, used, camera_ray)
 
 
 def _parts(kind: type) -> list[type]:
@@ -137,13 +160,14 @@ class StoredVertices:
     """Vertices read back, detached."""
 
     lane: mi.UInt32  #: of the path [V]
+    used: mi.Bool  #: whether there is a vertex at all [V]
     pi: mi.PreliminaryIntersection3f  #: hit [V]
     ray: mi.Ray3f  #: that found it [V]
     light_d: mi.Vector3f  #: direction of the emitter sample [V]
     fields: dict  #: the rest, by name
 
     @classmethod
-    def of(cls, fields: dict, camera_ray: mi.Ray3f) -> StoredVertices:
+    def of(cls, fields: dict, used: mi.Bool, camera_ray: mi.Ray3f) -> StoredVertices:
         """Put hits and rays together."""
         lane = fields["lane"]
         pi = dr.zeros(mi.PreliminaryIntersection3f, dr.width(lane))
@@ -152,12 +176,12 @@ class StoredVertices:
         if "instance" in fields:
             pi.instance = dr.reinterpret_array(mi.ShapePtr, fields["instance"])
             pi.shape_index = fields["shape_index"]
-        pi.valid = pi.t < dr.inf
+        pi.valid = used & (pi.t < dr.inf)
         time, wavelengths = (
             dr.gather(type(value), value, lane) if dr.width(value) > 1 else value
             for value in (camera_ray.time, camera_ray.wavelengths)
         )
-        return cls(lane, pi, mi.Ray3f(fields["o"], fields["d"], time, wavelengths), fields["light_d"], fields)
+        return cls(lane, used, pi, mi.Ray3f(fields["o"], fields["d"], time, wavelengths), fields["light_d"], fields)
 
     def direction_sample(self) -> mi.DirectionSample3f:
         """The emitter samples, as far as their radiance depends on them. [V]"""

@@ -87,3 +87,31 @@ def test_memory_stays_flat(scene: mi.Scene) -> None:
         dr.eval(optimizer)
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     assert peaks[-1] - peaks[20] < 8, "MiB"
+
+
+@pytest.mark.parametrize("key", [WALL, LAMP])
+def test_frozen_steps_are_the_same_steps(scene: mi.Scene, key: str) -> None:
+    """Steps at several values and seeds, with kernels launched again and with everything traced anew."""
+    frozen, anew = (mi.load_dict({"type": "pbdr", "max_depth": 3}) for _ in range(2))
+    anew.experience.frozen.works = False
+    for k in range(6):
+        values = {key: mi.Color3f(0.3 + 0.1 * k, 0.4, 0.5)}
+        first, second = (
+            pbdr.step(scene, values, 0, loss, spp=8, seed=k, integrator=integrator) for integrator in (frozen, anew)
+        )
+        np.testing.assert_allclose(first.images[0], second.images[0], rtol=1e-4, atol=1e-6)
+        gradients = [np.array(done.gradients[key]) for done in (first, second)]
+        np.testing.assert_allclose(*gradients, rtol=1e-3, atol=1e-5 * np.abs(gradients[0]).max())
+    assert frozen.experience.frozen.works
+
+
+def test_what_cannot_be_frozen_is_traced_anew(scene: mi.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments):
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(dr, "freeze", lambda function, **options: fail)
+    integrator = mi.load_dict({"type": "pbdr", "max_depth": 3})
+    for k in range(4):
+        done = pbdr.step(scene, {WALL: mi.Color3f(0.4)}, 0, loss, spp=8, seed=k, integrator=integrator)
+        assert np.abs(np.array(done.gradients[WALL])).max() > 0
+    assert not integrator.experience.frozen.works
