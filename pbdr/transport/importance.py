@@ -43,11 +43,12 @@ def connect_to_sensor(
     offset = si.p - x0
     projected = project(sensor, x0, offset)
 
-    # In front of the camera, on the film, and not hidden
+    # In front of the camera, on the film, and not hidden by what the near clip leaves
     u = projected.position
     active = active & si.is_valid() & (projected.depth > sensor.near_clip())
     active &= in_sampled_area(sensor.film(), u)
-    active = is_visible(context.scene, si, x0, context.limits, active)
+    clipped = x0 + offset * (sensor.near_clip() / dr.select(active, projected.depth, 1))
+    active = is_visible(context.scene, si, clipped, context.limits, active)
 
     si = mi.SurfaceInteraction3f(si)
     si.wi = si.to_local(-dr.normalize(offset))

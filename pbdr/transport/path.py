@@ -86,7 +86,7 @@ def is_visible(
 
     Args:
         si: The points. [N]
-        x0: Sensor vertex. [N]
+        x0: Where camera rays to them begin: on the near clip. [N]
     """
     ray = si.spawn_ray_to(x0)
     if dr.hint(not limits.hide_emitters, mode="scalar"):

@@ -14,7 +14,14 @@ from pbdr.errors import InputError
 from pbdr.transport import levels
 
 
-def stage(light: dict, thing: dict | None = None, *, rfilter: str = "gaussian", sample_border: bool = False):
+def stage(
+    light: dict,
+    thing: dict | None = None,
+    *,
+    rfilter: str = "gaussian",
+    sample_border: bool = False,
+    near_clip: float = 0.01,
+):
     """A box with split vertices, or something else, that floats over a floor."""
     transform = mi.ScalarTransform4f()
     return mi.load_dict(
@@ -23,6 +30,7 @@ def stage(light: dict, thing: dict | None = None, *, rfilter: str = "gaussian", 
             "camera": {
                 "type": "perspective",
                 "fov": 40,
+                "near_clip": near_clip,
                 "to_world": transform.look_at(origin=[0.5, -4, 2.5], target=[0, 0, 0.3], up=[0, 0, 1]),
                 "film": {
                     "type": "hdrfilm",
@@ -89,6 +97,15 @@ def stacked_boxes() -> dict:
 def sunk() -> dict:
     """A white sphere that reaches through the floor: they meet in a curve that is no edge of either."""
     return {"box": {"type": "sphere", "radius": 0.6, "bsdf": {"type": "diffuse", "reflectance": 0.95}}}
+
+
+def cut_away() -> dict:
+    """The box, behind a screen that is nearer to the camera than its near clip."""
+    screen = mi.ScalarTransform4f().look_at(origin=[0.375, -3, 1.95], target=[0.5, -4, 2.5], up=[0, 0, 1])
+    return {
+        "box": {"type": "cube", "to_world": floating(), "bsdf": green()},
+        "screen": {"type": "rectangle", "to_world": screen @ mi.ScalarTransform4f().scale(0.6)},
+    }
 
 
 def glowing() -> dict:
@@ -170,6 +187,7 @@ CASES = {
     "receiver below an instance": (lambda: stage(point(), instance()), P.translate("floor.to_world", (0.3, 0.1, 1))),
     "sphere in the floor, camera": (lambda: stage(area(), sunk()), P.translate("camera.to_world", (1, 0, 0.3))),
     "glowing disk": (lambda: stage(sky(), glowing()), P.translate("box.to_world", (1, 0.2, 0.1))),
+    "cut away": (lambda: stage(area(), cut_away(), near_clip=2), P.translate("box.vertex_positions", (1, 0.2, 0.1))),
     "sampled border": (lambda: stage(area(), sample_border=True), P.translate("camera.to_world", (1, 0, 0.3))),
 }
 FAST = (
@@ -181,6 +199,7 @@ FAST = (
     "closed cylinder, moving light",
     "sphere in the floor, camera",
     "glowing disk",
+    "cut away",
 )
 
 
