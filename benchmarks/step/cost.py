@@ -1,6 +1,6 @@
 """One gradient step, `pbdr.step` against Mitsuba's `prb` with its own best way, interleaved in one process.
 
-python benchmarks/step/cost.py [--rounds 15] [--scene cornell_box ...]
+python benchmarks/step/cost.py [--rounds 15] [--scene cornell_box ...] [--write]
 
 Prints the tables of docs/performance.md. Stock: `mi.render` with `prb` and a seed for the gradient, a squared error,
 `dr.backward`; gradients are evaluated inside the timer, seeds are opaque, and both take the samplers of the scenes,
@@ -17,6 +17,7 @@ from collections.abc import Callable
 import drjit as dr
 import mitsuba as mi
 import numpy as np
+import table
 
 import pbdr
 from pbdr.scene import load_scene
@@ -135,14 +136,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--scene", nargs="*", choices=sorted(PARAMETERS), default=sorted(PARAMETERS))
+    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
     options = parser.parse_args()
     mi.set_variant("llvm_ad_rgb")
     mi.set_log_level(mi.LogLevel.Error)
-    print("| scene | pixels | spp | time, stock / pbdr: min – median – max | variance, stock / pbdr | at equal time |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    lines = [
+        "| scene | pixels | spp | time, stock / pbdr: min – median – max | variance, stock / pbdr | at equal time |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    print(*lines, sep="\n")
     for name in options.scene:
         for size, spp in SETTINGS:
-            print(compare(name, size, spp, options.rounds), flush=True)
+            lines.append(compare(name, size, spp, options.rounds))
+            print(lines[-1], flush=True)
+    if options.write:
+        table.write("cost.py", lines)
 
 
 if __name__ == "__main__":

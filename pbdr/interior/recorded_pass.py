@@ -33,6 +33,7 @@ class Outcome:
     """What a traced pass leaves: all that derivatives need."""
 
     images: list  #: of each set, detached [H, W, C]
+    weights: list  #: filter weights of their pixels [H, W, 1]
     L: mi.Spectrum  #: radiance of each path [N]
     valid: mi.Bool  #: whether its ray counts as covered [N]
     position: mi.Point2f  #: film positions, pixels [N]
@@ -77,10 +78,10 @@ def trace_pass(
         arrays = VertexArrays(layout.kept.with_tables(tables), layout.capacity)
         path = trace(scene, samples, Store(arrays, layout.path_count))
         dr.eval(arrays.counter, path.L, path.valid, samples.position)
-        images = films.develop_sets(samples, path)
+        images, weights = films.develop_sets(samples, path)
         wavelengths = list(samples.ray.wavelengths) if mi.is_spectral else []
         return Outcome(
-            images, path.L, path.valid, samples.position, samples.response, samples.ray.time, wavelengths,
+            images, weights, path.L, path.valid, samples.position, samples.response, samples.ray.time, wavelengths,
             arrays.arrays, arrays.counter,
         )  # fmt: skip
 
@@ -102,7 +103,7 @@ def deposit(
     """
     with dr.suspend_grad():
         camera = outcome.camera(sensor, layout, put)
-        δL = dr.select(outcome.valid, films.adjoint_of_sets(camera, adjoints), 0)
+        δL = dr.select(outcome.valid, films.adjoint_of_sets(camera, adjoints, outcome.weights), 0)
         dr.eval(δL)
         vertices = outcome.arrays(layout).load(camera.ray)
         adjoint = dr.gather(mi.Spectrum, δL, vertices.lane)

@@ -73,7 +73,7 @@ class Recording:
         with dr.suspend_grad():
             for p in self._passes:
                 camera = self._camera(p)
-                images = films.develop_sets(camera, self._tracer.trace(scene, camera, Primal()))
+                images, _ = films.develop_sets(camera, self._tracer.trace(scene, camera, Primal()))
                 self.images = [a + p.weight * b for a, b in zip(self.images, images, strict=True)]
                 dr.eval(self.images)
 

@@ -72,14 +72,19 @@ def _sums(problem: Problem, latents: Mapping[str, mi.Float]) -> list[mi.Float]:
 
 def _add_priors(problem: Problem, latents: Mapping[str, mi.Float]) -> list[mi.Float]:
     """Add the gradients of priors; a row for the finite check where there are any."""
+    penalty = sum_of_priors(problem, latents)
+    if penalty is None:
+        return []
+    dr.backward(penalty)
+    return [dr.detach(penalty), *_sums(problem, latents)]
+
+
+def sum_of_priors(problem: Problem, latents: Mapping[str, mi.Float]) -> mi.Float | None:
+    """What priors and the regularization of meshes add to the loss; None if there are none. [1]"""
     penalties = [mesh.penalty(latents[mesh.variable.key]) for mesh in problem.meshes]
     penalties += [prior(latents[prior.variable.key]) for prior in problem.priors]
     penalties = [penalty for penalty in penalties if penalty is not None]
-    if not penalties:
-        return []
-    penalty = sum(penalties)
-    dr.backward(penalty)
-    return [dr.detach(penalty), *_sums(problem, latents)]
+    return sum(penalties) if penalties else None
 
 
 def _flaw(problem: Problem, table: np.ndarray, sources: Sequence[str]) -> str:

@@ -252,25 +252,56 @@ def develop(camera: Camera, L: mi.Spectrum, *parts, alpha: mi.Float = 0, motion:
     return film.develop()
 
 
-def develop_sets(camera: Camera, path: PathResult) -> list[mi.TensorXf]:
-    """An image of each set of samples. [H, W, C] each"""
+def develop_sets(camera: Camera, path: PathResult) -> tuple[list[mi.TensorXf], list[mi.TensorXf]]:
+    """An image of each set of samples, and the filter weights of its pixels. [H, W, C] and [H, W, 1] each"""
     alpha = dr.select(path.valid, mi.Float(1), mi.Float(0))
-    return [develop(camera.part(k), camera.share(path.L, k), alpha=camera.share(alpha, k)) for k in range(camera.sets)]
+    images, weights = [], []
+    for k in range(camera.sets):
+        images.append(develop(camera.part(k), camera.share(path.L, k), alpha=camera.share(alpha, k)))
+        weights.append(camera.sensor.film().develop(raw=True)[..., -1:])
+    return images, weights
 
 
-def adjoint_of_sets(camera: Camera, adjoints: Sequence[mi.TensorXf]) -> mi.Spectrum:
+def adjoint_of_sets(
+    camera: Camera, adjoints: Sequence[mi.TensorXf], weights: Sequence[mi.TensorXf] | None = None
+) -> mi.Spectrum:
     """Derivative of a loss by all radiance samples.
 
     Args:
         adjoints: Derivative of the loss by the image of each set. [H, W, C] each
+        weights: Filter weights of the pixels, where they are known; then nothing is splatted. [H, W, 1] each
 
     Returns:
         One value for each sample. [N]
     """
-    width, height = sampled_size(camera.sensor.film())
-    rest = dr.zeros(mi.Spectrum, width * height * camera.spp)
-    parts = [adjoint(camera.part(k), None, rest, grad_in)[0] for k, grad_in in enumerate(adjoints)]
+    film = camera.sensor.film()
+    if weights and mi.is_rgb and "pixel_format = rgb" in str(film):
+        parts = [_gather(camera.part(k), adjoints[k], weights[k]) for k in range(camera.sets)]
+    else:
+        width, height = sampled_size(film)
+        rest = dr.zeros(mi.Spectrum, width * height * camera.spp)
+        parts = [adjoint(camera.part(k), None, rest, adjoints[k])[0] for k in range(camera.sets)]
     return mi.Spectrum(*(dr.concat(list(channel)) for channel in zip(*parts, strict=True)))
+
+
+def _gather(camera: Camera, grad_in: mi.TensorXf, weights: mi.TensorXf) -> mi.Spectrum:
+    """Transpose of :func:`develop`: Σ w(pixel) grad_in(pixel) / Σ w, over the pixels around a sample. [N]"""
+    film = camera.sensor.film()
+    rfilter, (width, height) = film.rfilter(), (int(n) for n in film.crop_size())
+    share = mi.TensorXf(dr.select(weights > 0, grad_in[..., :3] / weights, 0)).array
+    position = camera.position - mi.ScalarVector2f(film.crop_offset())
+    reach = 0 if rfilter.is_box_filter() else math.ceil(rfilter.radius() - 0.5)
+    corner = mi.Point2i(dr.floor(position)) - reach
+    offset = mi.Vector2f(corner) + 0.5 - position
+    taps = range(2 * reach + 1)
+    across, down = ([mi.Float(1)] if reach == 0 else [rfilter.eval(c + k) for k in taps] for c in offset)
+    total = mi.Color3f(0)
+    for j in taps:
+        for i in taps:
+            x, y = corner.x + i, corner.y + j
+            inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+            total += across[i] * down[j] * dr.gather(mi.Color3f, share, mi.UInt32(y * width + x), inside)
+    return mi.Spectrum(total * camera.response)
 
 
 def _leaves(motion: Motion | None, L: mi.Spectrum) -> list:
