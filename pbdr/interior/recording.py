@@ -62,6 +62,7 @@ class Recording:
             sets: Number of images.
         """
         self._scene, self._sensor, self._kept, self._tracer, self._sets = scene, sensor, kept, tracer, sets
+        tracer.experience.frozen.watch(scene)
         self._passes = self._plan(spp, seed)
         self._layout: Layout | None = None
         self._outcome: Outcome | None = None
