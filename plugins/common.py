@@ -10,7 +10,6 @@ from mitsuba.python.ad.integrators.common import RBIntegrator
 
 from pbdr.boundary import BoundaryTerm, find
 from pbdr.errors import InputError
-from pbdr.geometry.attachment import Attachment
 from pbdr.geometry.motion import material_point
 from pbdr.interior import Primal, Record, ReplayBackward, ReplayForward, Rule, Taped
 from pbdr.interior.recording import Experience, Recording, Tracer
@@ -125,7 +124,7 @@ class DifferentialIntegrator(RBIntegrator):
             None if something moves or nothing carries derivatives: then images and derivatives are different passes.
         """
         sensor = scene.sensors()[sensor] if isinstance(sensor, int) else sensor
-        attachment = Attachment.of(scene)
+        attachment = self.experience.attachment(scene)
         at_rest = not attachment.moves and not sensor_moves(sensor)
         if self.taped or not at_rest or not (attachment.surfaces.any or attachment.emitters.any):
             return None

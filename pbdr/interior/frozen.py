@@ -46,19 +46,22 @@ class Frozen:
         self._scalars: dict[str, str] = {}
         self._entries: dict[tuple, _Entry] = {}
 
-    def watch(self, scene: mi.Scene) -> None:
+    def watch(self, scene: mi.Scene, parameters: mi.SceneParameters) -> bool:
         """Look at a scene before its functions are called; forget those of another scene or of one that has changed.
 
         Numbers that are no arrays, such as an index of refraction or the size of a film, are part of kernels. Parts of
         the scene are kept, so that none is mistaken for a later one.
+
+        Returns:
+            Whether it is the scene of the last call, with all these numbers.
         """
-        if not self.works:
-            return
         parts = [*scene.shapes(), *scene.emitters(), *scene.sensors()]
-        scalars = {key: str(value) for key, value in mi.traverse(scene) if not dr.is_jit_v(value)}
+        scalars = {key: str(value) for key, value in parameters if not dr.is_jit_v(value)}
         same = len(parts) == len(self._parts) and all(a is b for a, b in zip(parts, self._parts, strict=True))
-        if not same or scalars != self._scalars:
+        same = same and scalars == self._scalars
+        if not same:
             self._parts, self._scalars, self._entries = parts, scalars, {}
+        return same
 
     def call(self, name: str, layout: Hashable, function: Callable, scene: mi.Scene, sensor: mi.Sensor, *arguments):
         """Call ``function(scene, sensor, *arguments)``.
@@ -97,5 +100,5 @@ class Frozen:
         return entry
 
     def _give_up(self, reason: str) -> None:
-        self.works, self._entries, self._parts = False, {}, []
+        self.works, self._entries = False, {}
         mi.Log(mi.LogLevel.Info, f"steps are traced anew instead of frozen ({reason})")

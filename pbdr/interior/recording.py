@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import drjit as dr
 import mitsuba as mi
 
+from ..geometry.attachment import Attachment
 from ..transport import film as films
 from ..transport.collection import without_collection
 from ..transport.path import PathResult
@@ -34,6 +35,17 @@ class Experience:
 
     density: float | None = None  #: kept vertices per path, the largest number so far
     frozen: Frozen = dataclasses.field(default_factory=Frozen)
+    attachments: dict[tuple[str, ...], Attachment] = dataclasses.field(default_factory=dict)  #: by attached keys
+
+    def attachment(self, scene: mi.Scene) -> Attachment:
+        """What of a scene carries derivatives; asking each shape takes long, so answers are kept."""
+        parameters = mi.traverse(scene)
+        if not self.frozen.watch(scene, parameters):
+            self.attachments.clear()
+        attached = tuple(key for key, value in parameters if dr.grad_enabled(value))
+        if attached not in self.attachments:
+            self.attachments[attached] = Attachment.of(scene)
+        return self.attachments[attached]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +74,6 @@ class Recording:
             sets: Number of images.
         """
         self._scene, self._sensor, self._kept, self._tracer, self._sets = scene, sensor, kept, tracer, sets
-        tracer.experience.frozen.watch(scene)
         self._passes = self._plan(spp, seed)
         self._layout: Layout | None = None
         self._outcome: Outcome | None = None
@@ -108,17 +119,17 @@ class Recording:
         totals = [mi.TensorXf(0)] * self._sets
         with dr.suspend_grad():
             for p, layout, outcome in self._recorded():
-                camera = self._camera(p)
                 if outcome is None:
+                    camera = self._camera(p)
                     primal = self._tracer.trace(self._scene, camera, Primal())
                     δL = self._tracer.trace(self._scene, camera, ReplayForward(primal.L), active=primal.valid).δL
                 else:
+                    camera = outcome.camera(self._sensor, layout, self._tracer.put)
                     δL = push(self._scene, self._sensor, outcome, layout=layout, put=self._tracer.put)
                 dr.eval(δL)
-                rest = dr.zeros(mi.Spectrum, dr.width(δL) // self._sets)
-                for k in range(self._sets):
-                    tangent = films.tangent(camera.part(k), None, rest, [camera.share(δL, k)])
-                    totals[k] = totals[k] + p.weight * tangent
+                # An image is linear in radiance
+                tangents = [films.develop(camera.part(k), camera.share(δL, k)) for k in range(self._sets)]
+                totals = [a + p.weight * b for a, b in zip(totals, tangents, strict=True)]
         return totals
 
     # ------------------------------------------------------------------ passes

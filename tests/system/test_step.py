@@ -142,6 +142,23 @@ def test_frozen_steps_notice_what_changes(scene: mi.Scene, tmp_path: Path) -> No
     assert frozen.experience.frozen.works
 
 
+def test_other_parameters_from_step_to_step(scene: mi.Scene) -> None:
+    """What was learned about one parameter is not taken for another."""
+    values = {WALL: mi.Color3f(0.4), LAMP: mi.Color3f(3), ALPHA: mi.Float(0.2)}
+    kept = mi.load_dict({"type": "pbdr", "max_depth": 3})
+    for k, key in enumerate([WALL, WALL, WALL, LAMP, LAMP, LAMP, ALPHA, WALL, LAMP, LAMP]):
+        params = mi.traverse(scene)
+        for name, value in values.items():
+            params[name] = type(value)(value + dr.opaque(mi.Float, 0))
+        params.update()
+        first, second = (
+            pbdr.step(scene, {key: values[key]}, 0, loss, spp=8, seed=k, integrator=integrator).gradients[key]
+            for integrator in (kept, mi.load_dict({"type": "pbdr", "max_depth": 3}))
+        )
+        assert np.abs(np.array(second)).max() > 0
+        np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-6)
+
+
 def test_what_cannot_be_frozen_is_traced_anew(scene: mi.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments):
         raise RuntimeError("no such kernel")
