@@ -2,11 +2,12 @@
 
 A weight (R/D − 1)² of a silhouette is replaced by two that add up to about the same,
 
-    (max(0, R/D − R/r))² + (max(0, R/(D + r) − 1))²,
+    (max(0, R/D − R/r))² + (max(0, R/(D + s) − 1))²,
 
-with r the squared chord up to which cells list silhouettes. The first is infinite on the silhouette, so that the field
-takes its velocity there, and reaches few cells; the second is smooth, and its sum over all silhouettes can be taken at
-the nodes of a grid. Between them it is interpolated: any continuous function would do, and its divergence is known.
+with r the squared chord up to which cells list silhouettes, and s = r unless silhouettes crowd. The first is infinite
+on the silhouette, so that the field takes its velocity there, and reaches few cells; the second is smooth, and its sum
+over all silhouettes can be taken at the nodes of a grid. Between them it is interpolated: any continuous function would
+do, and its divergence is known.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ class CameraBlend(RayField):
         with dr.suspend_grad():
             ends = tuple(np.array(p, np.float64).T for p in edges.between(silhouettes, mi.Point3f(0), mi.Bool(True)))
             self._grid = CameraGrid(view, ends, np.array(silhouettes, np.int64))
-            r = dr.opaque(mi.Float, self._grid.near**2)
-            self._near = Kernel(kernel.reach, cutoff=dr.maximum(kernel.reach / r, 1))
-            self._far = Kernel(kernel.reach, softness=r)
+            near, softness = (dr.opaque(mi.Float, chord**2) for chord in (self._grid.near, self._grid.softness))
+            self._near = Kernel(kernel.reach, cutoff=dr.maximum(kernel.reach / near, 1))
+            self._far = Kernel(kernel.reach, softness=softness)
             self._nodes = NodeSums(*self._sums(forward=False))
 
     @dr.syntax
