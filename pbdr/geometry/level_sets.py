@@ -91,7 +91,7 @@ class LevelSet:
         Args:
             x: World space. [N]
         """
-        p = self.to_world.inverse() @ x
+        p = self.to_world.inverse() @ mi.Point3f(x)
         at = [p[axis] * (n - 1) for axis, n in enumerate(self.size)]
         near = [mi.Int(dr.round(dr.detach(s))) for s in at]
         offset = [s - mi.Float(c) for s, c in zip(at, near, strict=True)]

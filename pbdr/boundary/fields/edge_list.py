@@ -12,7 +12,7 @@ import numpy as np
 
 from ...geometry.edges import Edge, EdgeTable, build_edges, look_up
 from .edge_tree import build_tree, spatial_order
-from .level_set_edges import LevelSetEdges
+from .level_set_edges import OWN, LevelSetEdges
 from .rims import Rims
 
 #: Faces that meet at less than this angle, in radians, count as one plane
@@ -82,6 +82,14 @@ class EdgeList:
             order = spatial_order((start + end) / 2)
         self._index = mi.UInt32(np.uint32(counts[order]))
         start, end, left, right, always = (c[order] for c in (start, end, left, right, always))
+        # Four times the squared distance from which on the edge counts; level sets come last
+        before = sum(
+            len(part[0])
+            for part, source in zip(parts, self._sources, strict=False)
+            if not isinstance(source, LevelSetEdges)
+        )
+        net = counts[order] >= before
+        self._least = mi.Float(np.float32((2 * OWN) ** 2 * ((end - start) ** 2).sum(1) * net)) if net.any() else None
         self._bounds = (start, end, left, right, always)
         return [start, end, left, np.where(always[:, None], left, right)]
 
@@ -119,7 +127,11 @@ class EdgeList:
         a, b, n2 = (dr.gather(mi.Vector4f, self._rows, 3 * index + k, active) for k in range(3))
         start, end = a.xyz - mi.Vector3f(o), b.xyz - mi.Vector3f(o)
         n1 = mi.Vector3f(a.w, b.w, n2.w)
-        return start, end, active & (dr.dot(n1, start) * dr.dot(n2.xyz, start) > 0)
+        active = active & (dr.dot(n1, start) * dr.dot(n2.xyz, start) > 0)
+        if self._least is not None:
+            # Points of a level set lie next to its net, and do not see the outline that the net has from there
+            active &= dr.squared_norm(start + end) > dr.gather(mi.Float, self._least, index, active)
+        return start, end, active
 
     def between(self, index: mi.UInt32, o: mi.Point3f, active: mi.Bool) -> tuple[mi.Vector3f, mi.Vector3f]:
         """Both ends of an edge relative to a point, detached. [N] each"""

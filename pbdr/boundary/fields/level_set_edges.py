@@ -19,6 +19,9 @@ from ...geometry.edges import mesh_edges
 from ...geometry.level_sets import LevelSet, level_sets
 from ...geometry.surface_net import refined, surface_net
 
+#: Edges nearer to a viewpoint than this, in lengths of the edge, belong to the surface that the viewpoint lies on
+OWN = 2.0
+
 #: Grids are refined up to about so many values along their longest side
 RESOLUTION = 48
 
