@@ -48,6 +48,11 @@ def refusal(integrator: mi.Integrator, scene: mi.Scene, info: ParameterInfo) -> 
     )
 
 
+def is_own(integrator: mi.Integrator) -> bool:
+    """Whether an integrator is one of pbdr's."""
+    return _boundary(integrator) is not None
+
+
 def automatic_boundary(integrator: mi.Integrator) -> str | None:
     """The boundary term that ``boundary="auto"`` has taken; None if it was not asked, or nothing has moved so far."""
     return getattr(_boundary(integrator), "taken", None)

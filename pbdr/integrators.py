@@ -15,6 +15,7 @@ from .messages import explain, plugin_names
 #: Properties that several integrators share, with the type that each must have
 _SHARED_PROPERTIES: dict[str, type] = {
     "boundary": str,
+    "boundary_guide": str,
     "boundary_spp": int,
     "bsdf_samples": int,
     "emitter_samples": int,

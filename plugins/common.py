@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import gc
-from collections.abc import Callable
+import dataclasses
 
 import drjit as dr
 import mitsuba as mi
@@ -12,15 +10,25 @@ from mitsuba.python.ad.integrators.common import RBIntegrator
 
 from pbdr.boundary import BoundaryTerm, find
 from pbdr.errors import InputError
+from pbdr.geometry.attachment import Attachment
 from pbdr.geometry.level_sets import level_sets
 from pbdr.geometry.motion import material_point
 from pbdr.interior import Primal, Record, ReplayBackward, ReplayForward, Rule, Taped
+from pbdr.interior.recording import Experience, Recording, Tracer
 from pbdr.transport import film as films
+from pbdr.transport.collection import without_collection
 from pbdr.transport.emitter import emitters_move
 from pbdr.transport.film_edges import film_edge_samples
 from pbdr.transport.path import Limits, PathResult, Traits, first_hit, trace_path
 from pbdr.transport.recorded import Walk, Warp, walk_backward, walk_forward
-from pbdr.transport.sensor import project_first_vertex, require_projective, sensor_moves, sensor_vertex
+from pbdr.transport.sensor import (
+    camera_rays,
+    project_first_vertex,
+    require_projective,
+    sensor_moves,
+    sensor_vertex,
+)
+from pbdr.transport.vertices import Kept
 
 #: Traversals consume the graph between variables but leave the tangents in them
 KEEP_TANGENTS = dr.ADFlag.ClearEdges
@@ -36,26 +44,6 @@ def push_tangents(scene: mi.Scene) -> None:
         dr.forward_to(attached, flags=KEEP_TANGENTS)
         dr.enqueue(dr.ADMode.Forward, attached)
         dr.traverse(dr.ADMode.Forward, flags=KEEP_TANGENTS)
-
-
-def without_collection(method: Callable) -> Callable:
-    """Keep Python from collecting garbage while a method records kernels.
-
-    A scene that is forgotten earlier but collected in between changes the number of shapes that a call can reach. If it
-    falls to one, Dr.Jit 1.5 compiles the same function in two ways under one name, and LLVM ends the process.
-    """
-
-    @functools.wraps(method)
-    def wrapped(*args, **kwargs):
-        if not gc.isenabled():
-            return method(*args, **kwargs)
-        gc.disable()
-        try:
-            return method(*args, **kwargs)
-        finally:
-            gc.enable()
-
-    return wrapped
 
 
 def former_warped_area(props: mi.Properties, warp_depth: int) -> BoundaryTerm:
@@ -88,7 +76,7 @@ class DifferentialIntegrator(RBIntegrator):
 
     def __init__(self, props: mi.Properties, *, taped: bool, boundary: BoundaryTerm):
         super().__init__(props)
-        self.memory_budget = props.get("memory_budget", 4.0)
+        self.memory_budget = props.get("memory_budget", 1.0)
         if self.memory_budget <= 0:
             raise InputError(f"'memory_budget' must be greater than 0 GiB, got {self.memory_budget:g}")
         if taped and self.max_depth == 0xFFFFFFFF:
@@ -96,6 +84,7 @@ class DifferentialIntegrator(RBIntegrator):
         self.taped = taped
         self.boundary = boundary
         self.limits = Limits(self.max_depth, self.rr_depth, self.hide_emitters)
+        self.experience = Experience()
         if mi.is_polarized:
             raise InputError(f"'{mi.variant()}' is polarized; pbdr's integrators render unpolarized light")
 
@@ -110,7 +99,7 @@ class DifferentialIntegrator(RBIntegrator):
         with dr.suspend_grad():
             image = 0
             for p in films.plan_passes(sensor, spp, seed, self.memory_budget):
-                camera = self.camera(scene, sensor, p)
+                camera = self.camera(sensor, p)
                 traced = self.trace(scene, camera, Primal())
                 alpha = dr.select(traced.valid, mi.Float(1), mi.Float(0))
                 image += p.weight * films.develop(camera, traced.L, alpha=alpha)
@@ -125,7 +114,7 @@ class DifferentialIntegrator(RBIntegrator):
         gradient = 0
         for p in films.plan_passes(sensor, spp, seed, self.memory_budget):
             with dr.suspend_grad():
-                gradient += p.weight * self._forward(scene, self.camera(scene, sensor, p), p)
+                gradient += p.weight * self._forward(scene, self.camera(sensor, p), p)
         return gradient
 
     @without_collection
@@ -136,8 +125,28 @@ class DifferentialIntegrator(RBIntegrator):
         for p in films.plan_passes(sensor, spp, seed, self.memory_budget):
             # Traversals end at the scene's parameters and continue to the user's variables only at the end
             with dr.isolate_grad(), dr.suspend_grad():
-                self._backward(scene, self.camera(scene, sensor, p), p, p.weight * grad_in)
+                self._backward(scene, self.camera(sensor, p), p, p.weight * grad_in)
             dr.eval()
+
+    @without_collection
+    def record(self, scene, sensor=0, seed=0, spp=0, sets=1) -> Recording | None:
+        """Render independent images whose derivatives cost no further image.
+
+        Args:
+            spp: Samples per pixel of each image.
+            sets: Number of images.
+
+        Returns:
+            None if something moves or nothing carries derivatives: then images and derivatives are different passes.
+        """
+        sensor = scene.sensors()[sensor] if isinstance(sensor, int) else sensor
+        attachment = Attachment.of(scene)
+        at_rest = not attachment.moves and not sensor_moves(sensor)
+        if self.taped or not at_rest or not (attachment.surfaces.any or attachment.emitters.any):
+            return None
+        kept = Kept.of(scene, attachment)
+        tracer = Tracer(self.camera, self.trace, RBIntegrator._splat_to_block, self.memory_budget, self.experience)
+        return Recording(scene, sensor, kept, tracer, spp=spp, seed=mi.UInt32(seed), sets=sets)
 
     def _forward(self, scene, camera, p):
         with dr.resume_grad():
@@ -156,7 +165,7 @@ class DifferentialIntegrator(RBIntegrator):
             with dr.resume_grad():
                 attached = self.trace(scene, camera, Taped()).L
                 self.require_gradient(dr.grad_enabled(attached), motion)
-                δL = dr.forward_to(attached, flags=KEEP_TANGENTS) if dr.grad_enabled(attached) else mi.Spectrum(0)
+                δL = mi.Spectrum(dr.forward_to(attached, flags=KEEP_TANGENTS) if dr.grad_enabled(attached) else 0)
             L = dr.detach(attached, True)
         else:
             primal = self.trace(scene, camera, Primal())
@@ -169,7 +178,7 @@ class DifferentialIntegrator(RBIntegrator):
 
     def _backward(self, scene, camera, p, grad_in):
         with dr.resume_grad():
-            motion = self.motion(scene, camera, p, forward=False)
+            motion = self.motion(scene, camera, p, forward=False, adjoint=grad_in)
             field = self.boundary.field() if motion else None
             taped = self.taped and field is None
             attached = self.trace(scene, camera, Taped()).L if taped else None
@@ -204,14 +213,18 @@ class DifferentialIntegrator(RBIntegrator):
 
     # ------------------------------------------------------------------- parts
 
-    def camera(self, scene, sensor, p: films.Pass) -> films.Camera:
+    def camera(self, sensor, p: films.Pass, sets: int = 1) -> films.Camera:
         """Camera samples of one pass, detached."""
         with dr.suspend_grad():
-            sampler, spp = self.prepare(sensor, p.seed, p.spp)
-            ray, response, position = self.sample_rays(scene, sensor, sampler)
+            film = sensor.film()
+            sampler = films.seeded_sampler(sensor, p, sets)
+            corner, offset = films.sampled_positions(film, sampler, sets)
+            ray, response = camera_rays(sensor, sampler, corner + offset)
+            # A box filter takes whole pixels, so that rounding moves no sample to another pixel
+            position = corner if film.rfilter().is_box_filter() else corner + offset
             return films.Camera(
-                sensor, sampler, spp, dr.detach(ray, True), dr.detach(response, True), position,
-                RBIntegrator._splat_to_block,
+                sensor, sampler, sampler.sample_count(), dr.detach(ray, True), dr.detach(response, True), position,
+                RBIntegrator._splat_to_block, sets,
             )  # fmt: skip
 
     def trace(self, scene, camera: films.Camera, rule: Rule, active: mi.Bool | bool = True) -> PathResult:
@@ -230,8 +243,14 @@ class DifferentialIntegrator(RBIntegrator):
         field, depth = self.boundary.field(), self.boundary.warp_depth
         return Walk(scene, self.limits, field, mi.UInt32(p.seed), origin, path.L, depth, level_sets(scene))
 
-    def motion(self, scene, camera: films.Camera, p: films.Pass, *, forward: bool) -> films.Motion | None:
-        """Everything that moves on the film, attached; None if nothing does."""
+    def motion(
+        self, scene, camera: films.Camera, p: films.Pass, *, forward: bool, adjoint: mi.TensorXf | None = None
+    ) -> films.Motion | None:
+        """Everything that moves on the film, attached; None if nothing does.
+
+        Args:
+            adjoint: Derivative of the loss by the image, in reverse mode. [H, W, C]
+        """
         first, ray = first_hit(scene, camera.ray, self.limits, mi.Bool(True))
         surfaces_move = dr.grad_enabled(material_point(first, ray, 0).p)
         if not (surfaces_move or sensor_moves(camera.sensor) or emitters_move(scene)):
@@ -254,20 +273,28 @@ class DifferentialIntegrator(RBIntegrator):
                     rule=Primal(), limits=limits, traits=traits, origin=mi.Point3f(0), active=mi.Bool(active),
                 ).L  # fmt: skip
 
-        context = films.Context(scene, camera.sensor, camera.spp, p.seed, self.limits, radiance, warp)
+        context = films.Context(scene, camera.sensor, camera.spp, p.seed, self.limits, radiance, warp, None, adjoint)
+        with dr.suspend_grad():
+            levels = self.boundary.levels(context)
+        context = dataclasses.replace(context, levels=levels)
         samples = [*film_edge_samples(context), *self.boundary.samples(context)]
-        return films.Motion(moved.position, moved.measure, samples, moved.origin, moved.vertex, warp)
+        return films.Motion(
+            moved.position, moved.measure, samples, moved.origin, moved.vertex, warp, dr.detach(first, True), levels
+        )
 
     @staticmethod
     def film_radiance(L: mi.Spectrum, motion: films.Motion | None) -> mi.Spectrum:
-        """Radiance for the derivative of the film: an image at rest is linear in L, and L need not be known.
+        """Radiance that moves on the film: an image at rest is linear in it, and it need not be known.
 
-        Leaving L unevaluated lets the primal and the replay pass share one kernel.
+        Leaving it unevaluated lets the primal and the replay pass share one kernel.
         """
         if motion is None:
             return dr.zeros(mi.Spectrum, dr.width(L))
         dr.eval(L)
-        return L
+        if motion.levels is None:
+            return L
+        motion.levels.learn(motion.first, L)
+        return L - motion.levels.of(motion.first)
 
     @staticmethod
     def require_gradient(touched: bool, motion) -> None:

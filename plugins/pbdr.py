@@ -23,6 +23,8 @@ class PbdrIntegrator(DifferentialIntegrator):
             of the scene, ``none`` leaves it out.
         boundary_spp: With ``silhouettes``: boundary samples per pixel, divided among kinds of boundaries by measured
             noise; 0 (default) takes half as many as interior samples.
+        boundary_guide: With ``silhouettes``: whether later samples go where earlier ones changed the image
+            (``contrast``, default) or, in reverse mode, the loss (``adjoint``).
         warp_depth: With ``warped_area``: path segments that are warped, counted from the camera; −1 (default) all.
         warp_field: With ``warped_area``: velocity field; ``blend`` (default) and ``caps`` interpolate between
             silhouettes, ``ratio`` weighs auxiliary rays and is biased. Further properties as in
@@ -32,7 +34,7 @@ class PbdrIntegrator(DifferentialIntegrator):
         max_depth: Longest path in segments; 1 is directly visible light, −1 no limit. Default 6.
         rr_depth: Segment from which on Russian roulette ends paths. Default 5.
         hide_emitters: Whether directly visible emitters are transparent. Default false.
-        memory_budget: GiB that the intermediate arrays of one pass may take; more samples are split. Default 4.
+        memory_budget: GiB that the intermediate arrays of one pass may take; more samples are split. Default 1.
     """
 
     def __init__(self, props: mi.Properties):

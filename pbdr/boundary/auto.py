@@ -5,6 +5,7 @@ from __future__ import annotations
 import mitsuba as mi
 
 from ..transport.film import Context, FilmSamples
+from ..transport.levels import Levels
 from ..transport.velocity import VelocityField
 from . import find, register
 from .base import BoundaryTerm
@@ -59,6 +60,9 @@ class Auto(BoundaryTerm):
 
     def field(self) -> VelocityField | None:
         return self._term().field()
+
+    def levels(self, context: Context) -> Levels | None:
+        return self._term().levels(context)
 
     @staticmethod
     def obstacle(scene: mi.Scene) -> str | None:

@@ -7,6 +7,7 @@ import abc
 import mitsuba as mi
 
 from ..transport.film import Context, FilmSamples
+from ..transport.levels import Levels
 from ..transport.velocity import VelocityField
 
 
@@ -30,6 +31,14 @@ class BoundaryTerm(abc.ABC):
 
     def field(self) -> VelocityField | None:
         """The velocity field that rays follow, for terms that turn boundaries into a divergence; None by default."""
+        return None
+
+    def levels(self, context: Context) -> Levels | None:
+        """Levels of radiance whose motion on the film this term takes care of; None by default.
+
+        Args:
+            context: Without levels.
+        """
         return None
 
     @staticmethod

@@ -23,10 +23,11 @@ import math
 import drjit as dr
 import mitsuba as mi
 
-from ..errors import InputError
+from ..errors import InputError, suggestion
 from ..geometry.curves import ROUND_SHAPES, Curves, build_curves
 from ..geometry.edges import placed_shapes
 from ..transport.film import Context, FilmSamples
+from ..transport.levels import LevelMemory, Levels, look_around
 from . import register
 from .base import BoundaryTerm
 from .segments.base import Moves, Segments
@@ -37,6 +38,9 @@ from .segments.secondary import Direct, Indirect
 #: Share of the samples that no kind of boundary falls short of
 LEAST_SHARE = 1 / 16
 
+#: What guides can learn from
+GUIDES = ("contrast", "adjoint")
+
 
 @register("silhouettes")
 class Silhouettes(BoundaryTerm):
@@ -46,6 +50,9 @@ class Silhouettes(BoundaryTerm):
     on the calls before it, and repeating the last seed repeats the last samples.
 
     Properties:
+        boundary_guide: What earlier gradients teach about where samples pay: ``contrast`` (default) is the size of
+            what they contribute to the image, ``adjoint`` in reverse mode to the loss. With ``adjoint`` forward and
+            reverse mode take different samples.
         boundary_spp: Boundary samples per pixel, divided among direct visibility, shadows and interreflection by the
             noise that earlier calls measured; 0 (default) takes half as many as interior samples.
     """
@@ -56,13 +63,21 @@ class Silhouettes(BoundaryTerm):
         self.boundary_spp = props.get("boundary_spp", 0)
         if self.boundary_spp < 0:
             raise InputError(f"'boundary_spp' must be at least 0, got {self.boundary_spp}")
+        self.boundary_guide = props.get("boundary_guide", GUIDES[0])
+        if self.boundary_guide not in GUIDES:
+            raise InputError(
+                f"'boundary_guide' is '{self.boundary_guide}', which does not exist"
+                f"{suggestion(self.boundary_guide, GUIDES)}"
+            )
         self._topology: tuple | None = None
         self._curves: Curves | None = None
         self._guides: dict[tuple[str, str], Guide] = {}
         self._samplings: dict[str, Sampling] = {}
+        self._level_memories: dict[str, LevelMemory] = {}
+        self._levels: Levels | None = None
 
     def prepare(self, scene: mi.Scene, sensor: mi.Sensor) -> None:
-        self._samplings = {}
+        self._samplings, self._levels = {}, None
         topology = tuple(
             (shape.id(), shape.class_name(), *((s.vertex_count(), s.face_count()) for s in [shape] if s.is_mesh()))
             for shape in scene.shapes()
@@ -89,6 +104,16 @@ class Silhouettes(BoundaryTerm):
                     )
         return None
 
+    def levels(self, context: Context) -> Levels | None:
+        if self._curves is None:
+            return None
+        if self._levels is None:
+            memory = self._level_memories.setdefault(context.sensor.id(), LevelMemory())
+            if memory.is_empty:
+                look_around(memory, context)
+            self._levels = memory.open(context.scene, context.seed)
+        return self._levels
+
     def samples(self, context: Context) -> list[FilmSamples]:
         if (kind := context.sensor.class_name()) != "PerspectiveCamera":
             raise InputError(
@@ -102,7 +127,8 @@ class Silhouettes(BoundaryTerm):
         # A camera moves no segment between surfaces
         if moves.shapes.any or moves.emitters:
             kinds += [Direct] * (context.limits.max_depth >= 2) + [Indirect] * (context.limits.max_depth >= 3)
-        segments = [kind(context, self._curves, moves) for kind in kinds]
+        by_adjoint = self.boundary_guide == "adjoint"
+        segments = [kind(context, self._curves, moves, by_adjoint=by_adjoint) for kind in kinds]
         for one in segments:
             self._open(one)
         counts = self._allocate(context, segments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -98,7 +99,7 @@ def compare(
     changes |= {"budget": budget, "imports": tuple(imports or ())}
     table = table.model_copy(update={name: value for name, value in changes.items() if value})
     options = {"component": component, "translate": translate, "rotate": rotate, "scale": scale}
-    extra = [] if study_files else _scene_cases(sources, param or [], options, step)
+    extra = [] if study_files else _scene_cases(sources, param or [], options, step, table.estimators)
     study = dataclasses.replace(_study(table, extra), isolate=isolate, use_cache=not no_cache, time_limit=time_limit)
     with cell_progress(len(study.cases) * len(study.estimators)) as progress:
         result = run_study(study, folder=out, progress=progress)
@@ -108,9 +109,16 @@ def compare(
     sys.exit(result.exit_code)
 
 
-def _scene_cases(sources: list[str], keys: list[str], options: dict[str, str | None], step: float | None) -> list:
+def _scene_cases(
+    sources: list[str],
+    keys: list[str],
+    options: dict[str, str | None],
+    step: float | None,
+    estimators: Sequence[str],
+) -> list:
     """A case for every scene and parameter given on the command line."""
     from ..compare.cases import scene_case
+    from ..compare.estimators import stated_depth
     from ..compare.perturbations import default_direction
     from ..scene import load_scene
 
@@ -121,7 +129,7 @@ def _scene_cases(sources: list[str], keys: list[str], options: dict[str, str | N
         loaded = load_scene(source)
         for key in keys:
             moved = direction(key, options, step) or default_direction(loaded, key, step=step)
-            cases.append(scene_case(source, moved))
+            cases.append(scene_case(source, moved, max_depth=stated_depth(estimators)))
     return cases
 
 

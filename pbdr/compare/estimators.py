@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import drjit as dr
@@ -13,7 +14,7 @@ import mitsuba as mi
 import numpy as np
 
 from ..errors import InputError
-from ..integrators import make_integrator
+from ..integrators import make_integrator, parse_integrator
 from ..seeds import derive_seed
 from .perturbations import Curve, Perturbation
 from .references import Reference
@@ -178,14 +179,29 @@ def transposition_residual(forward: np.ndarray, reverse: float, adjoint: np.ndar
     return abs(product - reverse) / scale if scale > 0 else 0.0
 
 
+def stated_depth(specs: Iterable[str]) -> int | None:
+    """The path length that all of these integrators state; None if one states none, or another one."""
+    depths = {parse_integrator(spec).get("max_depth") for spec in specs}
+    return depths.pop() if len(depths) == 1 else None
+
+
 def estimator_integrator(spec: str, max_depth: int) -> mi.Integrator:
-    """An integrator by name and properties, with the case's path length unless it states its own.
+    """An integrator by name and properties, with the case's path length.
 
     Args:
         spec: ``name`` or ``name:property=value,…``.
         max_depth: Path length; integrators without such a property keep theirs.
+
+    Raises:
+        NotImplementedError: It states another path length.
     """
-    if "max_depth" in spec:
+    stated = parse_integrator(spec).get("max_depth")
+    if stated is not None and stated != max_depth:
+        lengths = ["any length" if d == -1 else f"at most {d} segments" for d in (stated, max_depth)]
+        raise NotImplementedError(
+            f"not supported: '{spec}' renders paths of {lengths[0]}, the reference those of {lengths[1]}"
+        )
+    if stated is not None:
         return make_integrator(spec)
     try:
         return make_integrator(f"{spec}{',' if ':' in spec else ':'}max_depth={max_depth}")

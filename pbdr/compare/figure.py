@@ -147,7 +147,7 @@ def _draw_legend(figure: Figure, size: tuple[float, float], comparison: Comparis
     settings = comparison.settings
     text = (
         f"{settings['seeds']} seeds at {settings['spp']} spp · red: brighter, blue: darker; one scale per row · "
-        f"cost: one gradient in primal renders · efficiency: 1/(variance · cost) relative to {settings['baseline']}"
+        f"cost: one gradient in primal renders · efficiency: 1/(variance · time) relative to {settings['baseline']}"
     )
     figure.text(0.15 / size[0], 0.1 / size[1], textwrap.fill(text, int(size[0] * 15)), fontsize=6.5, color="#333333")
 

@@ -102,7 +102,7 @@ def with_efficiency(rows: list[Row], baseline: str) -> tuple[Row, ...]:
     """The rows with 1 / (variance · time) over that of the baseline on the same case.
 
     Biased estimators have none. Where the baseline is biased, the first one that is not takes its place. Time is in
-    primal renders, measured in turn with the gradients, because seconds drift between processes.
+    seconds: primal renders of the integrator itself would flatter those with slow ones.
     """
     bases: dict[str, float] = {}
     for row in sorted(rows, key=lambda row: row.estimator != baseline):
@@ -117,9 +117,9 @@ def with_efficiency(rows: list[Row], baseline: str) -> tuple[Row, ...]:
 
 def _inverse_work(row: Row) -> float | None:
     """1 / (variance · time) of a row; ``None`` without noise, where it has no meaning."""
-    if not row.error or not row.cost or (row.relative_deviation or 0) < 1e-5:
+    if not row.error or not row.seconds or (row.relative_deviation or 0) < 1e-5:
         return None
-    return 1 / (row.error**2 * row.seeds * row.cost)
+    return 1 / (row.error**2 * row.seeds * row.seconds)
 
 
 def _finite(data):

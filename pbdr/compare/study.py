@@ -22,7 +22,7 @@ from ..integrators import make_integrator, own_integrators
 from ..scene import load_scene
 from .cache import Precision, reference_for
 from .cases import Case, file_name, scene_case
-from .estimators import estimator_integrator, import_modules
+from .estimators import estimator_integrator, import_modules, stated_depth
 from .isolation import IsolatedTask, run_isolated
 from .measure import Effort, Row, failure_row, measure
 from .perturbations import Perturbation, default_direction
@@ -289,7 +289,7 @@ def compare(
     loaded = load_scene(scene) if isinstance(scene, str | Path) else scene
     directions = [p if isinstance(p, Perturbation) else default_direction(loaded, p) for p in parameters]
     study = Study(
-        cases=tuple(scene_case(scene, direction) for direction in directions),
+        cases=tuple(scene_case(scene, direction, max_depth=stated_depth(estimators)) for direction in directions),
         estimators=tuple(estimators),
         effort=Effort(seeds=seeds, spp=spp, budget=budget),
         precision=Precision(budget=budget),

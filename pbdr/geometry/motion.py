@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import drjit as dr
 import mitsuba as mi
-import numpy as np
 
 from . import mesh
-from .edges import placed_shapes
+from .flags import Flags
 
 #: Parameters that move surfaces or emitters; other parameters of a shape change its looks
 MOTION_KEYS = frozenset({"vertex_positions", "to_world", "center", "radius", "position", "control_points", "grid"})
@@ -90,28 +87,24 @@ def area_jacobian(pi: mi.PreliminaryIntersection3f, si: mi.SurfaceInteraction3f,
     return dr.relative_grad(dr.select(active, area, 1))
 
 
-@dataclasses.dataclass(frozen=True)
+def registry_index(pi: mi.PreliminaryIntersection3f) -> mi.UInt32:
+    """Registry index of what was hit: the instance, else the shape; 0 for nothing. [N]"""
+    instance = dr.reinterpret_array(mi.UInt32, pi.instance)
+    index = dr.select(instance != 0, instance, dr.reinterpret_array(mi.UInt32, pi.shape))
+    return dr.select(pi.is_valid(), index, 0)
+
+
 class MovingShapes:
     """Which shapes carry derivatives of their positions."""
 
-    flags: mi.UInt32  #: 1 for those that do, by registry index [R]
-    any: bool  #: whether one does
-
-    @classmethod
-    def of(cls, scene: mi.Scene) -> MovingShapes:
+    def __init__(self, scene: mi.Scene):
         """Look at all shapes of a scene and at the members of its groups."""
-        shapes = list(scene.shapes())
-        shapes += [member for shape in shapes for member in placed_shapes(scene, shape) if member is not shape]
-        moving = [carries_motion(shape) for shape in shapes]
-        index = np.array(dr.reinterpret_array(mi.UInt32, mi.ShapePtr(shapes)))
-        flags = np.zeros(int(index.max(initial=0)) + 1, np.uint32)
-        flags[index] = moving
-        return cls(mi.UInt32(flags), any(moving))
+        self._flags = Flags.of_shapes(scene, carries_motion)
+        self.any = self._flags.any
 
     def has(self, index: mi.UInt32) -> mi.Bool:
         """Whether shapes move, by registry index. [N]"""
-        known = index < dr.width(self.flags)
-        return dr.gather(mi.UInt32, self.flags, index, known) != 0
+        return self._flags.has(index)
 
     def hit(self, pi: mi.PreliminaryIntersection3f) -> mi.Bool:
         """Whether hits lie on moving shapes. [N]"""

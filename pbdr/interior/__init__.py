@@ -7,4 +7,6 @@ from .primal import Primal as Primal
 from .record import Record as Record
 from .replay import ReplayBackward as ReplayBackward
 from .replay import ReplayForward as ReplayForward
+from .store import Store as Store
+from .store import attached_light as attached_light
 from .taped import Taped as Taped

@@ -40,7 +40,7 @@ class ReplayForward(Rule):
         if not dr.grad_enabled(Lo):
             return δL
         self.touched = True
-        return δL + dr.forward_to(Lo)
+        return δL + mi.Spectrum(dr.forward_to(Lo))
 
 
 class ReplayBackward(Rule):

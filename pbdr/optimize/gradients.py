@@ -9,20 +9,27 @@ import mitsuba as mi
 import numpy as np
 
 from .problem import Problem
-from .views.pictures import attached_pictures
+from .views.pictures import attached_pictures, recorded_pictures
 
 #: Random seed by the label of what it is for and the position of a view
 Seeds = Callable[[str, int], "mi.UInt32"]
 
 
 def differentiate(
-    problem: Problem, latents: Mapping[str, mi.Float], views: Sequence[int], spp: int, seeds: Seeds
+    problem: Problem,
+    latents: Mapping[str, mi.Float],
+    views: Sequence[int],
+    spp: int,
+    seeds: Seeds,
+    *,
+    crossed: bool = True,
 ) -> tuple[float, str]:
     """Put the gradient of the mean loss of some views, and of the priors, into the variables.
 
     Args:
         latents: The optimizer's variables, attached.
         views: Positions in ``problem.views``.
+        crossed: Whether images and derivatives may share samples where that leaves the gradient unbiased.
 
     Returns:
         The loss of the images alone, and the first view and parameter that is not finite; empty if all is.
@@ -33,10 +40,7 @@ def differentiate(
     for index in views:
         # A backward pass consumes the graph between variables and scene
         problem.write_scene(latents)
-        view = problem.views[index]
-        pictures = attached_pictures(problem, view, latents, spp, lambda label, k=index: seeds(label, k))
-        loss = problem.objective(pictures) / len(views)
-        dr.backward(loss)
+        loss = _differentiate_view(problem, latents, index, spp, seeds, 1 / len(views), crossed)
         checks += [dr.detach(loss).array, *_sums(problem, latents)]
     checks += _add_priors(problem, latents)
     # One look at numbers for the whole step
@@ -45,20 +49,42 @@ def differentiate(
     return float(table[: len(views), 0].sum()), _flaw(problem, table, sources)
 
 
+def _differentiate_view(problem, latents, index, spp, seeds, weight, crossed) -> mi.TensorXf:
+    """Add the gradient of one view's loss; returns the loss."""
+    view = problem.views[index]
+
+    def seed(label: str) -> mi.UInt32:
+        return seeds(label, index)
+
+    if recorded := recorded_pictures(problem, view, latents, spp, seed, crossed=crossed):
+        loss = recorded.objective(recorded.pictures) * weight
+        dr.backward(loss)
+        recorded.finish()
+        return loss if recorded.loss is None else recorded.loss * weight
+    loss = problem.objective(attached_pictures(problem, view, latents, spp, seed)) * weight
+    dr.backward(loss)
+    return loss
+
+
 def _sums(problem: Problem, latents: Mapping[str, mi.Float]) -> list[mi.Float]:
     return [dr.sum(dr.ravel(dr.grad(latents[v.key]))) for v in problem.variables]
 
 
 def _add_priors(problem: Problem, latents: Mapping[str, mi.Float]) -> list[mi.Float]:
     """Add the gradients of priors; a row for the finite check where there are any."""
+    penalty = sum_of_priors(problem, latents)
+    if penalty is None:
+        return []
+    dr.backward(penalty)
+    return [dr.detach(penalty), *_sums(problem, latents)]
+
+
+def sum_of_priors(problem: Problem, latents: Mapping[str, mi.Float]) -> mi.Float | None:
+    """What priors and the regularization of meshes add to the loss; None if there are none. [1]"""
     penalties = [mesh.penalty(latents[mesh.variable.key]) for mesh in problem.meshes]
     penalties += [prior(latents[prior.variable.key]) for prior in problem.priors]
     penalties = [penalty for penalty in penalties if penalty is not None]
-    if not penalties:
-        return []
-    penalty = sum(penalties)
-    dr.backward(penalty)
-    return [dr.detach(penalty), *_sums(problem, latents)]
+    return sum(penalties) if penalties else None
 
 
 def _flaw(problem: Problem, table: np.ndarray, sources: Sequence[str]) -> str:

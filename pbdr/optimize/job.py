@@ -260,6 +260,12 @@ def _line(text: str, location: list) -> int:
     return found
 
 
+def with_absolute_images(view: View, folder: Path) -> View:
+    """Resolve the images that a view names against a folder."""
+    files = {name: getattr(view, name) for name in IMAGES}
+    return view.model_copy(update={name: file and str((folder / file).resolve()) for name, file in files.items()})
+
+
 def _with_absolute_paths(job: Job, folder: Path) -> Job:
     """Resolve paths against the job file's folder; a scene may also be a bundled one."""
 
@@ -280,10 +286,7 @@ def _with_absolute_paths(job: Job, folder: Path) -> Job:
 
     bundled = resources.folder("scenes") / job.scene / "scene.xml"
     scene = str(bundled) if bundled.is_file() and not (folder / job.scene).exists() else absolute(job.scene)
-    views = [
-        v.model_copy(update={name: getattr(v, name) and absolute(getattr(v, name)) for name in IMAGES})
-        for v in job.views
-    ]
+    views = [with_absolute_images(view, folder) for view in job.views]
     files = {"value": ("initial", "true"), "mesh": ("true",), "pose": (), "look_at": ()}
     parameters = [
         p.model_copy(update={name: values(getattr(p, name)) for name in files[p.kind]}) for p in job.parameters

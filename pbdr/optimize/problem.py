@@ -17,7 +17,7 @@ from ..scene_parameters import numbers, scene_parameters
 from . import optimizers
 from .aims import Aim
 from .grids import Refinement
-from .job import Job, check_job, load_job
+from .job import Job, check_job, load_job, with_absolute_images
 from .losses.objective import Objective, make_objective
 from .meshes.unknown import MeshUnknown
 from .parameters import Variable, is_environment_map
@@ -71,7 +71,7 @@ class Problem:
         cls,
         scene: mi.Scene,
         parameters: Mapping[str, Mapping] | Sequence[str],
-        targets: Sequence[np.ndarray],
+        targets: Sequence[np.ndarray] | None = None,
         **settings,
     ) -> Problem:
         """Pose a problem on a scene object.
@@ -79,27 +79,37 @@ class Problem:
         Args:
             scene: Loaded with ``optimize=False``.
             parameters: Keys or globs, or a mapping from them to entries such as ``{"learning_rate": 0.05}``.
-            targets: One linear image for each of the scene's sensors, in their order. [H, W, C] each
+            targets: One linear image for each of the scene's sensors, in their order, or for each of ``views``
+                [H, W, C]; None if ``views`` names files.
             settings: Other entries of a job: ``spp``, ``steps``, ``integrator`` (a name or mapping), ``views`` (a list
-                in place of the default one), ``loss`` (a name or a function of an image and its target), …
+                of mappings; paths start at the working directory), ``loss`` (a name or a function of an image and its
+                target), …
 
         Example:
             >>> problem = Problem.from_scene(scene, {"wall.bsdf.reflectance.value": {"initial": 0.5}}, [photo])
         """
         _require_derivatives()
+        views = settings.pop("views", [{"sensor": position} for position in range(len(targets or ()))])
+        if targets is None and not views:
+            raise InputError("there is nothing to match: give images as 'targets', or 'views' that name files")
+        if targets is not None:
+            if len(targets) != len(views):
+                raise InputError(f"there are {len(views)} views but {len(targets)} targets")
+            views = [{"target": "", **view} for view in views]
         loss = settings.pop("loss") if callable(settings.get("loss")) else None
         entries = parameters if isinstance(parameters, Mapping) else {key: {} for key in parameters}
         named = {name: settings.pop(name) for name in ("integrator", "optimizer") if name in settings}
         job = check_job(
             {
                 "scene": "",
-                "views": [{"sensor": k, "target": ""} for k in range(len(targets))],
+                "views": views,
                 "parameters": [{"key": key, **entry} for key, entry in entries.items()],
                 **{name: {"type": value} if isinstance(value, str) else value for name, value in named.items()},
                 **({} if loss is None else {"loss": f"{loss.__module__}:{loss.__qualname__}"}),
                 **settings,
             }
         )
+        job = job.model_copy(update={"views": [with_absolute_images(view, Path.cwd()) for view in job.views]})
         return cls._check(job, scene, targets, loss)
 
     @classmethod

@@ -11,7 +11,7 @@ import numpy as np
 import pydantic
 
 from ..errors import InputError
-from .gradients import Seeds, differentiate
+from .gradients import Seeds, differentiate, sum_of_priors
 from .problem import Problem
 from .section import NonNegative, Positive, Section
 from .views.pictures import attached_pictures, evaluated_pictures
@@ -44,11 +44,15 @@ class LbfgsOptions(Section):
 class _Method:
     """What the methods share: all variables as one vector."""
 
+    takes_priors = False
+
     def __init__(self, problem: Problem):
         self.state: dict[str, np.ndarray] = {}
         name = problem.job.optimizer.type
-        if problem.meshes or problem.priors:
-            raise InputError(f"optimizer '{name}' knows neither meshes nor priors; use 'adam'")
+        if problem.meshes:
+            raise InputError(f"optimizer '{name}' does not know meshes; use 'adam'")
+        if problem.priors and not self.takes_priors:
+            raise InputError(f"optimizer '{name}' minimizes squares and knows no priors; use 'lbfgs' or 'adam'")
         size = sum(variable.latent(variable.initial).numpy().size for variable in problem.variables)
         self.check(problem, size)
 
@@ -143,6 +147,8 @@ class LevenbergMarquardt(_LeastSquares):
 class Lbfgs(_Method):
     """Limited-memory BFGS with backtracking, on the loss of fixed random numbers."""
 
+    takes_priors = True
+
     def __init__(self, problem: Problem, options: LbfgsOptions):
         super().__init__(problem)
         self.options = options
@@ -154,9 +160,10 @@ class Lbfgs(_Method):
         def seed(label: str, view: int) -> mi.UInt32:
             return seeds(f"fixed {label}", view, 0)
 
-        loss, flaw = differentiate(problem, latents, views, spp, seed)
+        loss, flaw = differentiate(problem, latents, views, spp, seed, crossed=False)
         if flaw:
             return loss, flaw
+        whole = loss + _penalty(problem, latents)
         x = _vector(problem, latents)
         g = np.concatenate([np.array(dr.grad(latents[v.key]), np.float64).ravel() for v in problem.variables])
         self._remember(x, g)
@@ -169,7 +176,8 @@ class Lbfgs(_Method):
         for _ in range(self.options.trials):
             _put(problem, latents, x + length * direction)
             moved = _vector(problem, latents) - x
-            if _loss(problem, latents, views, spp, seed) <= loss + 1e-4 * (moved @ g):
+            tried = _loss(problem, latents, views, spp, seed) + _penalty(problem, latents)
+            if tried <= whole + 1e-4 * (moved @ g):
                 break
             length *= 0.4
         else:
@@ -264,6 +272,12 @@ def _loss(problem: Problem, latents: drjit.opt.Optimizer, views: Sequence[int], 
             )
             total += float(np.array(problem.objective(pictures)).ravel()[0]) / len(views)
     return total
+
+
+def _penalty(problem: Problem, latents: drjit.opt.Optimizer) -> float:
+    with dr.suspend_grad():
+        penalty = sum_of_priors(problem, latents)
+        return 0.0 if penalty is None else float(np.array(penalty).ravel()[0])
 
 
 def _vector(problem: Problem, latents: drjit.opt.Optimizer) -> np.ndarray:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,11 +15,13 @@ import mitsuba as mi
 from ..errors import InputError
 
 if TYPE_CHECKING:
-    from .path import Limits
+    from .levels import Levels
+    from .path import Limits, PathResult
     from .velocity import Bend
 
-#: Bytes of intermediate arrays per camera sample in a gradient pass (measured: 8 for materials, 40 for cameras)
-BYTES_PER_SAMPLE = 64
+#: Bytes of intermediate arrays per camera sample in a gradient pass (measured: 13 for materials, 36 for motion without
+#: boundary term, 110 with silhouettes)
+BYTES_PER_SAMPLE = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,25 +33,35 @@ class Pass:
     weight: float  #: share of all samples
 
 
-def plan_passes(sensor: mi.Sensor, spp: int, seed: mi.UInt32, memory_budget: float) -> list[Pass]:
+def sampled_size(film: mi.Film) -> tuple[int, int]:
+    """Width and height of the area that takes camera samples, pixels."""
+    border = film.rfilter().border_size() if film.sample_border() else 0
+    width, height = (int(n) + 2 * int(border) for n in film.crop_size())
+    return width, height
+
+
+def plan_passes(
+    sensor: mi.Sensor,
+    spp: int,
+    seed: mi.UInt32,
+    memory_budget: float,
+    bytes_per_sample: float = BYTES_PER_SAMPLE,
+) -> list[Pass]:
     """Split a rendering so that no pass exceeds the memory budget or Dr.Jit's 2³² lanes.
 
     Args:
         spp: Samples per pixel; 0 stands for the sampler's own count.
         memory_budget: GiB that the intermediate arrays of one pass may take.
+        bytes_per_sample: What they take for each camera sample.
     """
-    film = sensor.film()
     spp = spp or sensor.sampler().sample_count()
-    size = film.crop_size()
-    if film.sample_border():
-        size += 2 * film.rfilter().border_size()
-    pixel_count = int(size[0]) * int(size[1])
-    lane_count = min(2**32 - 1, int(memory_budget * 2**30 / BYTES_PER_SAMPLE))
-    largest = lane_count // pixel_count
+    width, height = sampled_size(sensor.film())
+    lane_count = min(2**32 - 1, int(memory_budget * 2**30 / bytes_per_sample))
+    largest = lane_count // (width * height)
     if largest == 0:
         raise InputError(
-            f"film of sensor '{sensor.id()}': {size[0]} × {size[1]} pixels need more than the 'memory_budget' of "
-            f"{memory_budget:g} GiB at 1 sample per pixel; raise it to {pixel_count * BYTES_PER_SAMPLE / 2**30:.2g}"
+            f"film of sensor '{sensor.id()}': {width} × {height} pixels need more than the 'memory_budget' of "
+            f"{memory_budget:g} GiB at 1 sample per pixel; raise it to {width * height * bytes_per_sample / 2**30:.2g}"
         )
     count = -(-spp // largest)
     if count == 1:
@@ -83,6 +98,34 @@ class Context:
     #: radiance(sampler, ray, active, limits) → spectrum, by the integrator's own path loop, detached
     radiance: Callable[[mi.Sampler, mi.Ray3f, mi.Bool, Limits], mi.Spectrum]
     bend: Bend | None  #: lets camera rays follow a velocity field instead of material points
+    levels: Levels | None  #: what the boundary term takes care of in camera samples
+    adjoint: mi.TensorXf | None  #: derivative of the loss by the image, in reverse mode [H, W, C]
+
+    def excess(self, L: mi.Spectrum, pi: mi.PreliminaryIntersection3f) -> mi.Spectrum:
+        """Radiance of camera samples that moves with surfaces: what exceeds the level of their first hit. [N]"""
+        return L if self.levels is None else L - self.levels.of(pi)
+
+    def importance(self, position: mi.Point2f) -> mi.Float:
+        """How much the loss depends on samples at film positions, up to a factor; 1 in forward mode. [N]"""
+        if self.adjoint is None:
+            return mi.Float(1)
+        height, width, _ = self.adjoint.shape
+        pixel = mi.Point2i(dr.floor(position)) - mi.ScalarVector2i(self.sensor.film().crop_offset())
+        index = dr.clip(pixel.y, 0, height - 1) * width + dr.clip(pixel.x, 0, width - 1)
+        return dr.gather(mi.Float, self._reach, index)
+
+    @functools.cached_property
+    def _reach(self) -> mi.Float:
+        """Sum of the absolute adjoints of all pixels that a sample in a given pixel may reach. [H * W]"""
+        height, width, channels = self.adjoint.shape
+        radius = math.ceil(self.sensor.film().rfilter().radius())
+        row, column = dr.arange(mi.Int32, height * width) // width, dr.arange(mi.Int32, height * width) % width
+        total = mi.Float(0)
+        for dy, dx, c in itertools.product(range(-radius, radius + 1), range(-radius, radius + 1), range(channels)):
+            y, x = row + dy, column + dx
+            inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+            total += dr.abs(dr.gather(mi.Float, self.adjoint.array, (y * width + x) * channels + c, inside))
+        return total
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,12 +133,64 @@ class Camera:
     """Camera samples of one pass."""
 
     sensor: mi.Sensor
-    sampler: mi.Sampler  #: after the random numbers that made the rays
+    sampler: mi.Sampler | None  #: after the random numbers that made the rays
     spp: int
     ray: mi.RayDifferential3f  #: detached [N]
     response: mi.Spectrum  #: sensor response of each ray [N]
     position: mi.Point2f  #: film positions, pixels; whole pixels for the box filter [N]
     put: Callable  #: Mitsuba's conversion of a spectral sample to film channels
+    sets: int = 1  #: independent sets of ``spp`` samples per pixel, one after the other
+
+    def part(self, index: int) -> Camera:
+        """One of the sets."""
+        if self.sets == 1:
+            return self
+        ray = dr.zeros(mi.RayDifferential3f)
+        ray.wavelengths = self.share(self.ray.wavelengths, index)
+        response, position = self.share(self.response, index), self.share(self.position, index)
+        return dataclasses.replace(self, ray=ray, response=response, position=position, sets=1)
+
+    def share(self, values, index: int):
+        """What belongs to one set of values of all samples. [N] → [N / sets]"""
+        if self.sets == 1 or dr.width(values) <= 1:
+            return values
+        count = dr.width(values) // self.sets
+        return dr.gather(type(values), values, dr.arange(mi.UInt32, count) + index * count)
+
+
+def true_spp(sensor: mi.Sensor, spp: int) -> int:
+    """Samples per pixel that the sensor's sampler takes where this number is asked for."""
+    sampler = sensor.sampler().clone()
+    sampler.set_sample_count(spp)
+    return sampler.sample_count()
+
+
+def seeded_sampler(sensor: mi.Sensor, p: Pass, sets: int) -> mi.Sampler:
+    """The sensor's sampler, stratified within each pixel of each set."""
+    sampler = sensor.sampler().clone()
+    sampler.set_sample_count(p.spp)
+    spp = sampler.sample_count()
+    sampler.set_samples_per_wavefront(spp)
+    width, height = sampled_size(sensor.film())
+    sampler.seed(p.seed, width * height * spp * sets)
+    return sampler
+
+
+def sampled_positions(film: mi.Film, sampler: mi.Sampler, sets: int) -> tuple[mi.Point2f, mi.Vector2f]:
+    """Film positions of camera samples, pixel after pixel, set after set.
+
+    Returns:
+        The upper left corners of their pixels, and their offsets from there, both in pixels. [N]
+    """
+    spp = sampler.sample_count()
+    width, height = sampled_size(film)
+    index = dr.arange(mi.UInt32, width * height * spp * sets) // dr.opaque(mi.UInt32, spp)
+    if sets > 1:
+        index %= width * height
+    border = film.rfilter().border_size() if film.sample_border() else 0
+    y = index // width
+    corner = mi.Vector2i(mi.Int32(index - y * width), mi.Int32(y)) - border + mi.Vector2i(film.crop_offset())
+    return mi.Point2f(corner), sampler.next_2d()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +203,8 @@ class Motion:
     origin: mi.Point3f  #: sensor vertex of each camera sample [N]
     vertex: mi.Point3f  #: first vertex of each camera sample [N]
     warp: Bend | None  #: what camera rays were bent by
+    first: mi.PreliminaryIntersection3f  #: first hit of each camera sample, detached [N]
+    levels: Levels | None  #: what the boundary term takes care of in camera samples
 
 
 def in_sampled_area(film: mi.Film, position: mi.Point2f) -> mi.Bool:
@@ -153,6 +250,58 @@ def develop(camera: Camera, L: mi.Spectrum, *parts, alpha: mi.Float = 0, motion:
         camera.put(block, film, samples.position, value, weight, mi.Float(0), [], samples.wavelengths)
         film.put_block(block)
     return film.develop()
+
+
+def develop_sets(camera: Camera, path: PathResult) -> tuple[list[mi.TensorXf], list[mi.TensorXf]]:
+    """An image of each set of samples, and the filter weights of its pixels. [H, W, C] and [H, W, 1] each"""
+    alpha = dr.select(path.valid, mi.Float(1), mi.Float(0))
+    images, weights = [], []
+    for k in range(camera.sets):
+        images.append(develop(camera.part(k), camera.share(path.L, k), alpha=camera.share(alpha, k)))
+        weights.append(camera.sensor.film().develop(raw=True)[..., -1:])
+    return images, weights
+
+
+def adjoint_of_sets(
+    camera: Camera, adjoints: Sequence[mi.TensorXf], weights: Sequence[mi.TensorXf] | None = None
+) -> mi.Spectrum:
+    """Derivative of a loss by all radiance samples.
+
+    Args:
+        adjoints: Derivative of the loss by the image of each set. [H, W, C] each
+        weights: Filter weights of the pixels, where they are known; then nothing is splatted. [H, W, 1] each
+
+    Returns:
+        One value for each sample. [N]
+    """
+    film = camera.sensor.film()
+    if weights and mi.is_rgb and "pixel_format = rgb" in str(film):
+        parts = [_gather(camera.part(k), adjoints[k], weights[k]) for k in range(camera.sets)]
+    else:
+        width, height = sampled_size(film)
+        rest = dr.zeros(mi.Spectrum, width * height * camera.spp)
+        parts = [adjoint(camera.part(k), None, rest, adjoints[k])[0] for k in range(camera.sets)]
+    return mi.Spectrum(*(dr.concat(list(channel)) for channel in zip(*parts, strict=True)))
+
+
+def _gather(camera: Camera, grad_in: mi.TensorXf, weights: mi.TensorXf) -> mi.Spectrum:
+    """Transpose of :func:`develop`: Σ w(pixel) grad_in(pixel) / Σ w, over the pixels around a sample. [N]"""
+    film = camera.sensor.film()
+    rfilter, (width, height) = film.rfilter(), (int(n) for n in film.crop_size())
+    share = mi.TensorXf(dr.select(weights > 0, grad_in[..., :3] / weights, 0)).array
+    position = camera.position - mi.ScalarVector2f(film.crop_offset())
+    reach = 0 if rfilter.is_box_filter() else math.ceil(rfilter.radius() - 0.5)
+    corner = mi.Point2i(dr.floor(position)) - reach
+    offset = mi.Vector2f(corner) + 0.5 - position
+    taps = range(2 * reach + 1)
+    across, down = ([mi.Float(1)] if reach == 0 else [rfilter.eval(c + k) for k in taps] for c in offset)
+    total = mi.Color3f(0)
+    for j in taps:
+        for i in taps:
+            x, y = corner.x + i, corner.y + j
+            inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+            total += across[i] * down[j] * dr.gather(mi.Color3f, share, mi.UInt32(y * width + x), inside)
+    return mi.Spectrum(total * camera.response)
 
 
 def _leaves(motion: Motion | None, L: mi.Spectrum) -> list:

@@ -31,10 +31,10 @@ def film_edge_samples(context: Context) -> list[FilmSamples]:
         position, vertical, first, sampler = _edge_positions(context, every_pixel=every_pixel)
         ray, response = camera_rays(context.sensor, sampler, position)
         pi, ray = first_hit(context.scene, dr.detach(ray, True), context.limits, mi.Bool(True))
-    if not (context.bend or sensor_moves(context.sensor) or dr.any(MovingShapes.of(context.scene).hit(pi))):
+    if not (context.bend or sensor_moves(context.sensor) or dr.any(MovingShapes(context.scene).hit(pi))):
         return []
     with dr.suspend_grad():
-        L = context.radiance(sampler, ray, mi.Bool(True), context.limits) * response
+        L = context.excess(context.radiance(sampler, ray, mi.Bool(True), context.limits), pi) * response
     moved = project_first_vertex(context.sensor, pi, ray, position, context.bend)
     speed = dr.select(vertical, moved.position.x, moved.position.y)
     speed -= dr.detach(speed)

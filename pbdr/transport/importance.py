@@ -10,7 +10,8 @@ import dataclasses
 import drjit as dr
 import mitsuba as mi
 
-from .film import in_sampled_area
+from .film import Context, in_sampled_area
+from .path import is_visible
 from .sensor import film_area_density, project, sensor_vertex
 
 
@@ -24,7 +25,7 @@ class Connection:
 
 
 def connect_to_sensor(
-    scene: mi.Scene, sensor: mi.Sensor, si: mi.SurfaceInteraction3f, incident: mi.Vector3f, active: mi.Bool
+    context: Context, si: mi.SurfaceInteraction3f, incident: mi.Vector3f, active: mi.Bool
 ) -> Connection:
     """Join surface points to a pinhole: C(x) f_s(ω, ω_o) |n_s·ω| / |n_g·ω|, with C the film area per surface area.
 
@@ -35,17 +36,19 @@ def connect_to_sensor(
         si: Lit points. [N]
         incident: Direction from them to where light comes from, unit length, world space. [N]
     """
+    sensor = context.sensor
     # A pinhole's vertex does not depend on the ray; any ray from the sensor's origin stands for it
     forward = mi.Ray3f(sensor.world_transform() @ mi.Point3f(0), sensor.world_transform() @ mi.Vector3f(0, 0, 1))
     x0 = dr.detach(sensor_vertex(sensor, forward))
     offset = si.p - x0
     projected = project(sensor, x0, offset)
 
-    # In front of the camera, on the film, and not hidden
+    # In front of the camera, on the film, and not hidden by what the near clip leaves
     u = projected.position
     active = active & si.is_valid() & (projected.depth > sensor.near_clip())
     active &= in_sampled_area(sensor.film(), u)
-    active &= ~scene.ray_test(si.spawn_ray_to(x0), active)
+    clipped = x0 + offset * (sensor.near_clip() / dr.select(active, projected.depth, 1))
+    active = is_visible(context.scene, si, clipped, context.limits, active)
 
     si = mi.SurfaceInteraction3f(si)
     si.wi = si.to_local(-dr.normalize(offset))
@@ -58,8 +61,7 @@ def connect_to_sensor(
 
 @dr.syntax
 def carry_to_sensor(
-    scene: mi.Scene,
-    sensor: mi.Sensor,
+    context: Context,
     sampler: mi.Sampler,
     si: mi.SurfaceInteraction3f,
     incident: mi.Vector3f,
@@ -76,14 +78,14 @@ def carry_to_sensor(
         incident: Direction from them to where light comes from, unit length, world space. [N]
         bounces: Surfaces between these points and the one that the sensor sees. [N]
     """
-    ctx = mi.BSDFContext()
+    scene, ctx = context.scene, mi.BSDFContext()
     weight = mi.Spectrum(1)
     step = mi.UInt32(0)
     active = mi.Bool(active) & si.is_valid()
     si = mi.SurfaceInteraction3f(si)
     ω = mi.Vector3f(incident)
     walking = active & (step < bounces)
-    while dr.hint(walking, label="importance", exclude=[scene, sensor, ctx]):
+    while dr.hint(walking, label="importance", exclude=[context, scene, ctx]):
         bsdf = si.bsdf()
         si.wi = si.to_local(ω)
         bs, _ = bsdf.sample(ctx, si, sampler.next_1d(), sampler.next_2d(), walking)
@@ -105,5 +107,5 @@ def carry_to_sensor(
         step += 1
         walking = active & (step < bounces)
 
-    connected = connect_to_sensor(scene, sensor, si, ω, active)
+    connected = connect_to_sensor(context, si, ω, active)
     return Connection(connected.position, connected.weight * weight, connected.active)

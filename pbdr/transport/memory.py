@@ -9,6 +9,15 @@ import mitsuba as mi
 
 
 @dataclasses.dataclass
+class LightSample:
+    """Light from one sampled emitter before the BSDF turns it, detached."""
+
+    ds: mi.DirectionSample3f  #: direction, and the point on the emitter [N]
+    weight: mi.Spectrum  #: radiance over density, with the MIS weight; 0 where hidden [N]
+    scale: mi.Float  #: the same for radiance 1 [N]
+
+
+@dataclasses.dataclass
 class Vertex:
     """What the path loop hands over of one vertex, detached."""
 
@@ -20,9 +29,14 @@ class Vertex:
     mis: mi.Float  #: weight of emission found by BSDF sampling [N]
     sample: mi.Point2f  #: random numbers of its emitter sample [N]
     collected: mi.Spectrum  #: light collected up to and including this vertex [N]
+    emitter: mi.EmitterPtr | None = None  #: emitter that was hit, if any [N]
+    light: LightSample | None = None  #: its emitter sample [N]
+    ahead: mi.Vector3f | None = None  #: direction in which the path goes on [N]
+    lobe: mi.UInt32 | None = None  #: kind of the BSDF sample that led there [N]
+    lobe_samples: tuple[mi.Float, mi.Point2f] | None = None  #: its random numbers [N]
 
 
-#: Fields of ``Vertex`` beside the hit
+#: Fields of ``Vertex`` beside the hit that stay with the path
 _FIELDS = ("o", "d", "throughput", "mis", "sample", "collected")
 
 #: Fields of a hit that are stored. Local memory of masks does not compile with Dr.Jit 1.5 and LLVM; whether a hit is

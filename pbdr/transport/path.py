@@ -12,7 +12,7 @@ from ..geometry.level_sets import is_level_set
 from ..geometry.motion import area_jacobian, material_point
 from ..geometry.sliding import meet_tangent_plane
 from .emitter import emitters_move, follow_emitter, power_heuristic
-from .memory import Vertex
+from .memory import LightSample, Vertex
 
 if TYPE_CHECKING:
     from ..interior.base import Rule
@@ -79,6 +79,28 @@ def first_hit(
     return pi, ray
 
 
+@dr.syntax
+def is_visible(
+    scene: mi.Scene, si: mi.SurfaceInteraction3f, x0: mi.Point3f, limits: Limits, active: mi.Bool
+) -> mi.Bool:
+    """Whether the camera sees surface points, through directly visible emitters if those are hidden.
+
+    Args:
+        si: The points. [N]
+        x0: Where camera rays to them begin: on the near clip. [N]
+    """
+    ray = si.spawn_ray_to(x0)
+    if dr.hint(not limits.hide_emitters, mode="scalar"):
+        return active & ~scene.ray_test(ray, active)
+    active = active & (si.shape.emitter() == None)  # noqa: E711 (element-wise)
+    hit = scene.ray_intersect(ray, mi.RayFlags.Minimal, False, active)
+    passing = active & hit.is_valid() & (hit.shape.emitter() != None)  # noqa: E711 (element-wise)
+    while dr.hint(passing, exclude=[scene, limits]):
+        hit = scene.ray_intersect(hit.spawn_ray_to(x0), mi.RayFlags.Minimal, False, passing)
+        passing &= hit.is_valid() & (hit.shape.emitter() != None)  # noqa: E711 (element-wise)
+    return active & ~hit.is_valid()
+
+
 def direct_light(
     scene: mi.Scene,
     si: mi.SurfaceInteraction3f,
@@ -89,10 +111,13 @@ def direct_light(
     moving_emitters: bool,
     active: mi.Bool,
     bend: Bend | None = None,
-) -> mi.Spectrum:
+) -> tuple[mi.Spectrum, LightSample]:
     """Light that one emitter sample sends over a vertex: f_s |n·ω| Le / p(ω) × MIS weight [Veach 1997, section 8.2].
 
     Attached: BSDF, emission, and with moving geometry the geometry term. Detached: the sample, its density, the weight.
+
+    Returns:
+        The light, and the sample that it comes from.
     """
     active = active & mi.has_flag(bsdf.flags(), mi.BSDFFlags.Smooth)
     with dr.suspend_grad():
@@ -109,7 +134,12 @@ def direct_light(
             weight = dr.replace_grad(weight, emission * rcp_pdf * measure)
         f, pdf_bsdf = bsdf.eval_pdf(mi.BSDFContext(), si, si.to_local(ds.d), active)
         mis = dr.select(ds.delta, 1, power_heuristic(dr.detach(ds.pdf), pdf_bsdf))
-        return dr.select(active, mis * f * weight, 0)
+        light = LightSample(
+            dr.detach(ds, True),
+            dr.detach(dr.select(active, mis * weight, 0)),
+            dr.select(active, mis * dr.rcp(dr.detach(ds.pdf)), 0),
+        )
+        return dr.select(active, mis * f * weight, 0), light
 
 
 def vertex_weight(
@@ -205,7 +235,7 @@ def trace_path(
     valid = mi.Bool(not limits.hide_emitters and scene.environment() is not None)
 
     # Symbolic loop over the active lanes, or one copy of the body for each vertex if the rule asks for it
-    vertex = 0
+    passed = 0
     more = rule.unrolled or active
     while dr.hint(
         more,
@@ -233,10 +263,11 @@ def trace_path(
         active_next = active & (depth + 1 < limits.max_depth) & si.is_valid()
         sample = sampler.next_2d()
         with dr.resume_grad(when=rule.attached):
-            Ld = β * direct_light(
+            Ld, light = direct_light(
                 scene, si, bsdf, sample,
                 attached=rule.attached, moving_emitters=traits.moving_emitters, active=active_next,
             )  # fmt: skip
+            Ld = β * Ld
 
         # Continue in a direction sampled from the BSDF
         with dr.suspend_grad():
@@ -260,7 +291,12 @@ def trace_path(
         # Hand over to the rule
         with dr.resume_grad(when=rule.attached):
             L = rule.gather(L, Le + Ld)
-            rule.record(memory, count, Vertex(pi, active, ray.o, ray.d, β, mis, sample, L), active)
+            vertex = Vertex(
+                pi, active, ray.o, ray.d, β, mis, sample, L,
+                emitter=ds.emitter, light=light,
+                ahead=ray_next.d, lobe=bs.sampled_type, lobe_samples=(sample_1, sample_2),
+            )  # fmt: skip
+            rule.record(memory, count, vertex, active)
             β *= weight
             if dr.hint(rule.attached, mode="scalar"):
                 factor, _ = vertex_weight(
@@ -281,8 +317,8 @@ def trace_path(
         count[active] += 1
         active = active_next
         if dr.hint(rule.unrolled, mode="scalar"):
-            vertex += 1
-            more = vertex < limits.max_depth
+            passed += 1
+            more = passed < limits.max_depth
         else:
             more = active
 

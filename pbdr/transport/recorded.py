@@ -102,15 +102,13 @@ def _step(walk, vertices, ends, index, warp, active) -> tuple[mi.Spectrum, mi.Po
 
     Le = this.throughput * this.mis * si.emitter(scene, active).eval(si, active)
     lit = active & si.is_valid() & (index + 1 < walk.limits.max_depth)
-    Ld = this.throughput * direct_light(
-        scene, si, bsdf, this.sample, attached=True, moving_emitters=True, active=lit, bend=warp
-    )
+    Ld, _ = direct_light(scene, si, bsdf, this.sample, attached=True, moving_emitters=True, active=lit, bend=warp)
     remainder = walk.L - this.collected
     on = active & (dr.max(dr.abs(remainder)) > 0) & following.active
     factor, ahead = vertex_weight(
         si, bsdf, None, (following.pi, mi.Ray3f(following.o, following.d)), delta_bsdfs=False, active=on, bend=warp
     )
-    return Le + Ld + remainder * factor, ahead
+    return Le + this.throughput * Ld + remainder * factor, ahead
 
 
 def _stream(walk: Walk, index: mi.UInt32) -> mi.UInt32:
@@ -146,7 +144,7 @@ def walk_forward(walk, memory, count, tangents):
             warp = Warp(walk.field, _stream(walk, index), index + 2 <= walk.warp_depth, forward=True)
             light, ahead = _step(walk, (this, following), ends, index, warp, index < count)
             δ, u_next = dr.forward_to(light, ahead)
-        δL += δ
+        δL += mi.Spectrum(δ)
         previous = position
         u_previous = u
         u = mi.Vector3f(u_next)

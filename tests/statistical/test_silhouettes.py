@@ -11,9 +11,17 @@ from pbdr.compare.perturbations import Perturbation
 from pbdr.compare.references import central_differences
 from pbdr.compare.statistics import assert_unbiased
 from pbdr.errors import InputError
+from pbdr.transport import levels
 
 
-def stage(light: dict, thing: dict | None = None, *, rfilter: str = "gaussian", sample_border: bool = False):
+def stage(
+    light: dict,
+    thing: dict | None = None,
+    *,
+    rfilter: str = "gaussian",
+    sample_border: bool = False,
+    near_clip: float = 0.01,
+):
     """A box with split vertices, or something else, that floats over a floor."""
     transform = mi.ScalarTransform4f()
     return mi.load_dict(
@@ -22,6 +30,7 @@ def stage(light: dict, thing: dict | None = None, *, rfilter: str = "gaussian", 
             "camera": {
                 "type": "perspective",
                 "fov": 40,
+                "near_clip": near_clip,
                 "to_world": transform.look_at(origin=[0.5, -4, 2.5], target=[0, 0, 0.3], up=[0, 0, 1]),
                 "film": {
                     "type": "hdrfilm",
@@ -83,6 +92,26 @@ def stacked_boxes() -> dict:
         "box": {"type": "cube", "to_world": floating(), "bsdf": green()},
         "below": {"type": "cube", "to_world": below, "bsdf": green()},
     }
+
+
+def sunk() -> dict:
+    """A white sphere that reaches through the floor: they meet in a curve that is no edge of either."""
+    return {"box": {"type": "sphere", "radius": 0.6, "bsdf": {"type": "diffuse", "reflectance": 0.95}}}
+
+
+def cut_away() -> dict:
+    """The box, behind a screen that is nearer to the camera than its near clip."""
+    screen = mi.ScalarTransform4f().look_at(origin=[0.375, -3, 1.95], target=[0.5, -4, 2.5], up=[0, 0, 1])
+    return {
+        "box": {"type": "cube", "to_world": floating(), "bsdf": green()},
+        "screen": {"type": "rectangle", "to_world": screen @ mi.ScalarTransform4f().scale(0.6)},
+    }
+
+
+def glowing() -> dict:
+    """A disk that floats and is much brighter than what lies behind."""
+    to_world = mi.ScalarTransform4f().translate([0, -0.5, 1.2]).rotate([1, 0, 0], 60).scale(0.4)
+    return {"box": {"type": "disk", "to_world": to_world, "emitter": {"type": "area", "radiance": 6.0}}}
 
 
 def fine_mesh(rings: int = 24, *, smooth: bool = False) -> dict:
@@ -156,6 +185,9 @@ CASES = {
     "instance": (lambda: stage(area(), instance()), P.translate("box.to_world", (1, 0.2, 0.1))),
     "turning instance": (lambda: stage(area(), instance()), P.rotate("box.to_world", (0.3, 0.2, 1))),
     "receiver below an instance": (lambda: stage(point(), instance()), P.translate("floor.to_world", (0.3, 0.1, 1))),
+    "sphere in the floor, camera": (lambda: stage(area(), sunk()), P.translate("camera.to_world", (1, 0, 0.3))),
+    "glowing disk": (lambda: stage(sky(), glowing()), P.translate("box.to_world", (1, 0.2, 0.1))),
+    "cut away": (lambda: stage(area(), cut_away(), near_clip=2), P.translate("box.vertex_positions", (1, 0.2, 0.1))),
     "sampled border": (lambda: stage(area(), sample_border=True), P.translate("camera.to_world", (1, 0, 0.3))),
 }
 FAST = (
@@ -165,6 +197,9 @@ FAST = (
     "cylinder, point light",
     "fine mesh",
     "closed cylinder, moving light",
+    "sphere in the floor, camera",
+    "glowing disk",
+    "cut away",
 )
 
 
@@ -225,11 +260,53 @@ def test_equal_calls_give_equal_gradients():
     assert equal(a[1], a[2])
 
 
-def test_hidden_emitters_in_view():
-    lamp = {**area(), "to_world": mi.ScalarTransform4f().translate([0, -1.5, 1.2]).rotate([1, 0, 0], 90).scale(0.3)}
-    scene, direction = stage(lamp), P.translate("box.vertex_positions", (1, 0.2, 0.1))
+@pytest.mark.parametrize(
+    "direction", [P.translate("lamp.to_world", (1, 0.2, 0)), P.translate("camera.to_world", (1, 0, 0))]
+)
+def test_hidden_emitters_in_view(direction):
+    to_world = mi.ScalarTransform4f().translate([0, -1.5, 1.2]).rotate([1, 0, 0], 90).scale(0.3)
+    scene = stage({**area(), "to_world": to_world}, {"sky": sky()})
     hiding = mi.load_dict({"type": "pbdr", "max_depth": 2, "hide_emitters": True})
     assert_transposes(scene, direction, lambda: hiding, spp=16, tolerance=1e-4)
+    # Its edges are not seen, and what it hides is
+    reference = central_differences(scene, direction, integrator=hiding, spp=512, repeats=12)
+    samples = [forward_gradient(scene, direction, hiding, spp=64, seed=seed) for seed in range(10)]
+    assert_unbiased(np.stack(samples), reference)
+
+
+def test_guide_by_adjoint_has_the_same_mean_and_less_noise():
+    build, direction = CASES["occluder, area light"]
+    scene = build()
+    adjoint = np.zeros((24, 24, 3))
+    adjoint[14:18, 14:20] = 1
+
+    def gradients(guide: str) -> np.ndarray:
+        one = mi.load_dict({"type": "pbdr", "max_depth": 3, "boundary_guide": guide})
+        values = [reverse_gradient(scene, direction, one, adjoint, spp=32, seed=seed) for seed in range(24)]
+        return np.array(values[4:])
+
+    contrast, by_adjoint = gradients("contrast"), gradients("adjoint")
+    error = np.sqrt((contrast.var(ddof=1) + by_adjoint.var(ddof=1)) / len(contrast))
+    assert abs(contrast.mean() - by_adjoint.mean()) < 4 * error
+    assert by_adjoint.var(ddof=1) < contrast.var(ddof=1)
+    with pytest.raises(RuntimeError, match="did you mean 'adjoint'"):
+        mi.load_dict({"type": "pbdr", "boundary": "silhouettes", "boundary_guide": "adjiont"})
+
+
+def test_levels_leave_little_to_carry(monkeypatch):
+    build, direction = CASES["glowing disk"]
+
+    def variance() -> float:
+        scene, one = build(), integrator(max_depth=1)
+        adjoint = smooth_adjoint((24, 24, 3))
+        return np.var(
+            [reverse_gradient(scene, direction, one, adjoint, spp=16, seed=seed) for seed in range(8)], ddof=1
+        )
+
+    with_levels = variance()
+    # One cluster, one level: nothing jumps
+    monkeypatch.setattr(levels, "groups_in_contact", lambda scene: np.zeros(64, np.uint32))
+    assert variance() > 10 * with_levels
 
 
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="boundary='none' leaves moving silhouettes out")

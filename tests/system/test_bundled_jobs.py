@@ -67,13 +67,14 @@ def test_material_ball(pbdr_command: Callable, tmp_path: Path, seed: int) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("name", "decibels"), [("textured_wall", 37), ("mural", 30)])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_textured_wall(pbdr_command: Callable, tmp_path: Path, seed: int) -> None:
-    run_job(pbdr_command, "textured_wall", tmp_path / "run", seed)
-    ((key, image),) = truths("textured_wall").items()
+def test_paintings(pbdr_command: Callable, tmp_path: Path, name: str, decibels: float, seed: int) -> None:
+    run_job(pbdr_command, name, tmp_path / "run", seed)
+    ((key, image),) = truths(name).items()
     recovered = scene_parameters(load_scene(tmp_path / "run" / "scene"))[key]
-    error = np.array(recovered, np.float64) - linear_image(folder("scenes") / "textured_wall" / image)
-    assert -10 * np.log10(np.mean(error**2)) > 37
+    error = np.array(recovered, np.float64) - linear_image(folder("scenes") / name / image)
+    assert -10 * np.log10(np.mean(error**2)) > decibels
 
 
 @pytest.mark.slow

@@ -177,6 +177,20 @@ def test_slow_estimators_are_judged_by_their_scalars(pbdr_command, scene_file, s
     assert any("so only scalars are measured" in message for message in row["messages"])
 
 
+def test_path_lengths_are_stated_by_all_or_none(pbdr_command, scene_file, tmp_path):
+    common = ["--param", "floor.bsdf.reflectance.value", *FEW, "--out"]
+    shorter = pbdr_command(
+        "compare", scene_file, "--integrator", "prb:max_depth=1", "--integrator", "prb", *common, tmp_path / "a"
+    )
+    rows = json.loads((tmp_path / "a" / "results.json").read_text())["rows"]
+    assert shorter.code == 4 and [row["word"] for row in rows] == ["unsupported", "consistent"]
+    assert "at most 1 segments, the reference those of at most 2" in rows[0]["reason"]
+    # Then the reference has it, too
+    both = pbdr_command("compare", scene_file, "--integrator", "prb:max_depth=3", *common, tmp_path / "b")
+    rows = json.loads((tmp_path / "b" / "results.json").read_text())["rows"]
+    assert both.code == 0 and [row["word"] for row in rows] == ["consistent"]
+
+
 def test_seeds_are_added_where_they_are_needed(pbdr_command, scene_file, tmp_path):
     file = tmp_path / "rows.json"
     outcome = pbdr_command(

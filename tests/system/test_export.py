@@ -32,6 +32,7 @@ _KEYS = {
         "ball.bsdf.roughness.value",
         "ball.bsdf.metallic.value",
     ],
+    "mural": ["wall.bsdf.reflectance.data"],
     "pose_from_image": ["wood.brdf_0.reflectance.value"],
     "shadow_puppet": ["wall.bsdf.reflectance.value"],
     "textured_wall": ["wall.bsdf.reflectance.data"],

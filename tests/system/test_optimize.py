@@ -481,6 +481,19 @@ def test_problem_from_a_scene(tmp_path: Path) -> None:
     assert result.values[WALL].shape == (3,) and result.folder is None
 
 
+def test_from_scene_reads_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene, target = load_scene(write_scene(tmp_path)), np.full((16, 16, 3), 0.2, np.float32)
+    bitmap = mi.Bitmap(target).convert(component_format=mi.Struct.Type.UInt8, srgb_gamma=True)
+    bitmap.write(str(tmp_path / "photo.png"))
+    monkeypatch.chdir(tmp_path)
+    view = {"sensor": "camera", "target": "photo.png", "color_space": "srgb"}
+    problem = pbdr.Problem.from_scene(scene, [WALL], views=[view], spp=4)
+    assert np.allclose(problem.views[0].target, 0.2, atol=2e-3)
+    assert problem.job.views[0].target == str(tmp_path / "photo.png")
+    problem = pbdr.Problem.from_scene(scene, [WALL], [target], views=[{"sensor": "camera", "exposure": 2.0}])
+    assert problem.views[0].exposure == 2
+
+
 def test_from_scene_keeps_a_run(tmp_path: Path) -> None:
     scene = load_scene(write_scene(tmp_path))
     target = np.full((16, 16, 3), 0.2, np.float32)
@@ -526,6 +539,9 @@ def test_from_scene_refuses(tmp_path: Path) -> None:
         ([target], {"spp": 0}, "'spp' is 0"),
         ([target], {"stps": 3}, "did you mean 'steps'"),
         ([], {}, "at least 1 item"),
+        (None, {}, "there is nothing to match"),
+        (None, {"views": [{"sensor": 0, "target": "photo.exr"}]}, "photo.exr' does not exist"),
+        ([target], {"views": [{"sensor": 0}, {"sensor": 0}]}, "2 views but 1 targets"),
     ):
         with pytest.raises(InputError, match=words):
             pbdr.Problem.from_scene(scene, [WALL], targets, **settings)

@@ -29,9 +29,11 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
     return np.array(mi.render(scene, integrator=mi.load_dict(SETTINGS["integrator"]), spp=4096, seed=7))
 
 
-def problem(folder: Path, image: np.ndarray, parameters: dict, optimizer: dict, steps: int) -> pbdr.Problem:
+def problem(
+    folder: Path, image: np.ndarray, parameters: dict, optimizer: dict, steps: int, **more: object
+) -> pbdr.Problem:
     scene = load_scene(write_scene(folder))
-    return pbdr.Problem.from_scene(scene, parameters, [image], optimizer=optimizer, steps=steps, **SETTINGS)
+    return pbdr.Problem.from_scene(scene, parameters, [image], optimizer=optimizer, steps=steps, **SETTINGS, **more)
 
 
 @pytest.mark.parametrize("kind", ["levenberg_marquardt", "gauss_newton"])
@@ -53,7 +55,7 @@ def test_columns_are_the_transpose_of_the_gradient(tmp_path: Path, photo: np.nda
     made = problem(tmp_path, photo, {WALL: {"initial": 0.4}, ALPHA: {"initial": 0.2}}, {"type": "lbfgs"}, 1)
     run = _Run(made)
     columns = [_column(made, run.optimizer, 0, number, 16, run._seed) for number in ((WALL, 1), (ALPHA, 0))]
-    differentiate(made, run.optimizer, [0], 16, run._seed)
+    differentiate(made, run.optimizer, [0], 16, run._seed, crossed=False)
     expected = [np.array(dr.grad(run.optimizer[WALL]))[1], np.array(dr.grad(run.optimizer[ALPHA]))[0]]
     assert np.allclose([2 * r @ column for r, column in columns], expected, rtol=1e-3)
 
@@ -62,6 +64,26 @@ def test_lbfgs(tmp_path: Path, photo: np.ndarray) -> None:
     parameters = {WALL: {"initial": 0.4, "learning_rate": 0.05}}
     result = pbdr.optimize(problem(tmp_path, photo, parameters, {"type": "lbfgs"}, 12))
     assert np.abs(result.values[WALL] - TRUTH).max() < 0.02
+
+
+def test_lbfgs_with_a_prior(tmp_path: Path, photo: np.ndarray) -> None:
+    """The first value draws the colour: the minimum of (c − c*)² k + w (c − c₀)² lies between them."""
+    parameters = {WALL: {"initial": 0.4, "learning_rate": 0.05}}
+
+    def colour(weight: float) -> np.ndarray:
+        made = problem(
+            tmp_path, photo, parameters, {"type": "lbfgs"}, 12, priors=[{"type": "near_initial", "weight": weight}]
+        )
+        return pbdr.optimize(made).values[WALL]
+
+    weak, strong = colour(1e-6), colour(100.0)
+    assert np.abs(weak - TRUTH).max() < 0.02
+    assert np.abs(strong - 0.4).max() < 0.02
+    half = colour(0.02)
+    assert (np.abs(half - 0.4) < np.abs(weak - 0.4)).all() and (np.abs(half - 0.4) > np.abs(strong - 0.4)).all()
+    with pytest.raises(InputError, match="minimizes squares and knows no priors"):
+        priors = [{"type": "near_initial", "weight": 1.0}]
+        pbdr.optimize(problem(tmp_path, photo, parameters, {"type": "levenberg_marquardt"}, 2, priors=priors))
 
 
 @pytest.mark.parametrize("kind", ["levenberg_marquardt", "lbfgs"])

@@ -34,6 +34,7 @@ RIGHT = Row(
     image_bias=0.002,
     relative_deviation=0.04,
     transposition=1e-6,
+    seconds=0.2,
     cost=2.0,
     memory=3.0,
 )
@@ -84,7 +85,7 @@ def test_exit_codes(comparison):
 
 
 def test_efficiency_is_inverse_variance_times_time():
-    noisy = dataclasses.replace(RIGHT, estimator="noisy", error=0.02, cost=4.0)
+    noisy = dataclasses.replace(RIGHT, estimator="noisy", error=0.02, seconds=2 * RIGHT.seconds)
     rows = with_efficiency([noisy, RIGHT, WRONG], "prb")
     assert [row.efficiency for row in rows] == [pytest.approx(1 / 8), pytest.approx(1), None]
     # Where the baseline is biased, the first one that is not takes its place

@@ -19,7 +19,7 @@ LAYERS = [
     {"geometry"},
     {"transport"},
     {"interior", "boundary"},
-    {"plugins", "capabilities"},
+    {"plugins", "capabilities", "gradient_step"},
     {"optimize", "compare", "torch"},
     {"cli"},
 ]

@@ -29,7 +29,7 @@ class Moves:
     @classmethod
     def of(cls, context: Context) -> Moves:
         """Look at the scene and the sensor."""
-        return cls(MovingShapes.of(context.scene), sensor_moves(context.sensor), emitters_move(context.scene))
+        return cls(MovingShapes(context.scene), sensor_moves(context.sensor), emitters_move(context.scene))
 
 
 class Segments(abc.ABC):
@@ -40,8 +40,14 @@ class Segments(abc.ABC):
     #: Time that a sample takes, relative to the other kinds
     cost: ClassVar[float]
 
-    def __init__(self, context: Context, curves: Curves, moves: Moves):
+    def __init__(self, context: Context, curves: Curves, moves: Moves, *, by_adjoint: bool = False):
+        """Look at one pass.
+
+        Args:
+            by_adjoint: Whether the guide is to weigh samples by how much the loss depends on their pixels.
+        """
         self.context = context
+        self.by_adjoint = by_adjoint
         self.curves = curves
         self.moves = moves
 
@@ -90,6 +96,8 @@ class Segments(abc.ABC):
         left = {k: v if dr.width(v) == 1 else dr.gather(type(v), v, index) for k, v in found.items()}
         samples, size = self.film_samples(left, self._sampler("finish", dr.width(index)))
         with dr.suspend_grad():
+            if self.by_adjoint:
+                size *= self.context.importance(samples.position)
             sampling.learn(left["cell"], size * (count / self.context.spp))
             sampling.schedule()
         return samples

@@ -6,6 +6,7 @@ import drjit as dr
 import mitsuba as mi
 
 from ...geometry.curves import Place, touch
+from ...geometry.flags import Flags
 from ...transport.film import FilmSamples, in_sampled_area
 from ...transport.path import first_hit
 from ...transport.sensor import camera_rays, project, project_first_vertex
@@ -20,7 +21,7 @@ class Primary(Segments):
     """Silhouettes seen directly: the background's radiance, times the speed of the edge against it on the film.
 
     Only the occluded side jumps: the occluder's own visible region ends at a point of its surface that stands still in
-    the surface form.
+    the surface form. Levels of radiance jump on both sides, and with the speed of the edge on the film.
     """
 
     name = "primary"
@@ -68,6 +69,8 @@ class Primary(Segments):
         ray, response = camera_rays(sensor, sampler, beside)
         active = at.active & (rcp_pmf > 0) & (seen.depth > sensor.near_clip())
         active &= in_sampled_area(sensor.film(), seen.position)
+        if context.limits.hide_emitters:
+            active &= ~Flags.of_shapes(context.scene, lambda shape: shape.is_emitter()).has(place.owner)
         pi, ray = first_hit(context.scene, mi.Ray3f(dr.detach(ray, True)), context.limits, active)
         hit = pi.compute_surface_interaction(ray, mi.RayFlags.Minimal, active)
         active &= ~hit.is_valid() | (dr.norm(hit.p - x0) > dr.norm(b - x0) * (1 - 1e-4))
@@ -82,18 +85,30 @@ class Primary(Segments):
         context, sensor = self.context, self.context.sensor
         ray = mi.Ray3f(found["o"], found["d"], 0, found["wavelengths"])
         with dr.suspend_grad():
-            L = context.radiance(sampler, ray, mi.Bool(True), context.limits) * found["response"]
+            pi, response = found["pi"], found["response"]
+            L = context.excess(context.radiance(sampler, ray, mi.Bool(True), context.limits), pi) * response
             dr.schedule(L)
         x0 = self._vertex()
-        at = touch(self.place(found["cell"], found["u"]), mi.Vector3f(dr.detach(x0)), mi.Bool(True))
+        place = self.place(found["cell"], found["u"])
+        at = touch(place, mi.Vector3f(dr.detach(x0)), mi.Bool(True))
         seen = project(sensor, x0, at.point - x0)
-        behind = project_first_vertex(sensor, found["pi"], ray, found["beside"])
-        speed = dr.dot(found["normal"], seen.position - behind.position)
-        weight = found["scale"] * (speed - dr.detach(speed))
+        behind = project_first_vertex(sensor, pi, ray, found["beside"])
+        weight = found["scale"] * _speed(found["normal"], seen.position - behind.position)
+        value, height = L * weight, dr.max(dr.abs(L))
+        if context.levels:
+            step = (context.levels.of(pi) - context.levels.of_owner(place.owner)) * response
+            value += step * (found["scale"] * _speed(found["normal"], seen.position))
+            height += dr.max(dr.abs(step))
         with dr.suspend_grad():
             pixels_per_unit = dr.mean(dr.abs(seen.scale)) / seen.depth
-            size = found["scale"] * dr.max(L) * pixels_per_unit
-        return FilmSamples(dr.detach(seen.position), L * weight, weight, ray.wavelengths), dr.detach(size)
+            size = found["scale"] * height * pixels_per_unit
+        return FilmSamples(dr.detach(seen.position), value, weight, ray.wavelengths), dr.detach(size)
+
+
+def _speed(normal: mi.Vector2f, position: mi.Point2f) -> mi.Float:
+    """Speed of film positions along a normal: the value 0, attached. [N]"""
+    along = dr.dot(normal, position)
+    return along - dr.detach(along)
 
 
 def _on_film(sensor: mi.Sensor, seen, displacement: mi.Vector3f) -> mi.Vector2f:

@@ -150,11 +150,10 @@ def _joined(segments: Segments, sampler, boundary, active, factor, numbers) -> d
     context = segments.context
     pi = context.scene.ray_intersect_preliminary(line.backward, coherent=False, active=active)
     si = pi.compute_surface_interaction(line.backward, mi.RayFlags.All, active)
-    ends = (context.scene, context.sensor)
     if context.limits.max_depth == 2:
-        joined = connect_to_sensor(*ends, si, line.forward.d, active)
+        joined = connect_to_sensor(context, si, line.forward.d, active)
     else:
-        joined = carry_to_sensor(*ends, sampler, si, line.forward.d, bounces, active)
+        joined = carry_to_sensor(context, sampler, si, line.forward.d, bounces, active)
     scale = line.sine * dr.norm(at.tangent) * place.extent * rcp_expected * context.spp
     weight = dr.select(joined.active, joined.weight * factor * scale, 0)
     return {

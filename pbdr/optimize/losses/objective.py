@@ -13,6 +13,7 @@ from .entry import LossEntry
 from .perceptual import make_perceptual
 from .pointwise import RELATIVE_OFFSET
 from .registry import PAIRED, Loss, find_loss
+from .unbiased import COUNTERPARTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +95,23 @@ class Objective:
     def is_paired(self) -> bool:
         """Whether any loss needs two renderings of each view."""
         return any(term.is_paired for term in self.terms)
+
+    def crossed(self) -> Objective | None:
+        """The losses as products of two independent renderings, whose derivatives may share the samples of both.
+
+        None unless each loss of an image is a squared error of linear radiance: other losses bend the noise of the
+        rendering that they look at, and half the samples would bend it more.
+        """
+        terms = []
+        for term in self.terms:
+            if term.of != "image":
+                terms.append(term)
+                continue
+            function = term.function if term.is_paired else COUNTERPARTS.get(term.function)
+            if function is None or term.tonemap != "none":
+                return None
+            terms.append(dataclasses.replace(term, name=function.__name__, function=function))
+        return Objective(terms)
 
     @property
     def pictures(self) -> set[str]:

@@ -2,19 +2,93 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import drjit as dr
 import mitsuba as mi
 
-from ..losses.objective import Picture
+from ...gradient_step import record
+from ..losses.objective import Objective, Picture
 from ..parameters import Variable
 from .first_hits import render_first_hits
 from .view import View, exposed, over_background
 
 if TYPE_CHECKING:
+    from ...interior.recording import Recording
     from ..problem import Problem
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorded:
+    """Pictures of a view whose images were recorded: derivatives come in two parts."""
+
+    objective: Objective  #: the losses as they are to be differentiated
+    pictures: dict[str, Picture]
+    recording: Recording
+    leaves: list[mi.TensorXf]  #: the images that the pictures are made of
+    loss: mi.TensorXf | None  #: where it is not ``objective`` of ``pictures``
+
+    def finish(self) -> None:
+        """Carry the derivatives that have arrived at the images on to the scene's parameters."""
+        self.recording.backward([dr.grad(leaf) for leaf in self.leaves])
+
+
+def recorded_pictures(
+    problem: Problem,
+    view: View,
+    latents: Mapping[str, mi.Float],
+    spp: int,
+    seed: Callable[[str], mi.UInt32],
+    *,
+    crossed: bool,
+) -> Recorded | None:
+    """Pictures of a view at a fraction of the cost of :func:`attached_pictures`, where the problem allows.
+
+    Squared errors take two independent images, whose samples also serve the derivative; other losses an image, and
+    another one for the derivative.
+
+    Args:
+        crossed: Whether image and derivative may share samples.
+
+    Returns:
+        None if something moves, if the integrator is not one of pbdr's, or if no loss looks at images.
+    """
+    if "image" not in problem.objective.pictures:
+        return None
+    spp_gradient = problem.job.spp_gradient or spp
+    objective = problem.objective.crossed() if crossed else None
+    if objective is None and problem.objective.is_paired:
+        return None
+    count = 2 if objective else 1
+    recording = record(
+        problem.integrator,
+        problem.scene,
+        view.sensor,
+        spp=max(1, max(spp, spp_gradient) // 2) if objective else spp_gradient,
+        seed=seed("gradient"),
+        images=count,
+    )
+    if recording is None:
+        return None
+    with dr.suspend_grad():
+        images = recording.images if objective else [_render(problem, view, spp, seed("primal"))]
+        other = None
+        if isinstance(view.exposure, Variable) and not objective:
+            other = over_background(_render(problem, view, spp, seed("exposure")), view)
+    leaves = [dr.detach(image) for image in images]
+    dr.enable_grad(leaves)
+    colors = [over_background(leaf, view) for leaf in leaves]
+    renderings = [exposed(color, view, latents, color if objective else other) for color in colors]
+    geometry = _geometry(problem, view, spp, seed)
+    pictures = {"image": Picture(renderings, view.target, view.mask)} | geometry
+    loss = None
+    if objective and not problem.objective.is_paired:
+        with dr.suspend_grad():
+            mean = sum(dr.detach(rendering) for rendering in renderings) / 2
+            loss = problem.objective({"image": Picture([mean], view.target, view.mask)} | geometry)
+    return Recorded(objective or problem.objective, pictures, recording, leaves, loss)
 
 
 def attached_pictures(

@@ -1,4 +1,4 @@
-"""Paint the true albedo of the wall, and the grey one that the scene starts with: ``python make_textures.py``."""
+"""Paint the true albedos of the walls, and the grey ones that the scenes start with: ``python make_paintings.py``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ from pathlib import Path
 import mitsuba as mi
 import numpy as np
 
-FOLDER = Path(__file__).resolve().parent / "textures"
-RESOLUTION = 128
+SCENES = Path(__file__).resolve().parent
+
+#: Scenes, and how many pixels their paintings are wide
+RESOLUTIONS = {"textured_wall": 128, "mural": 1024}
+
+#: Above this resolution one sees the strokes of the brush
+FINEST_PLAIN = 256
 
 
 def smooth_noise(x: np.ndarray, octaves: int, seed: int) -> np.ndarray:
@@ -27,7 +32,7 @@ def blend(image: np.ndarray, colour: tuple[float, float, float], coverage: np.nd
     return image * (1 - coverage) + np.array(colour) * coverage
 
 
-def paint(resolution: int = RESOLUTION) -> np.ndarray:
+def paint(resolution: int) -> np.ndarray:
     """Hills at sunset above a lake, as linear reflectance within [0, 1]. [resolution, resolution, 3]"""
     row, column = np.meshgrid(np.arange(resolution), np.arange(resolution), indexing="ij")
     x, y = (column + 0.5) / resolution, 1 - (row + 0.5) / resolution
@@ -72,7 +77,21 @@ def paint(resolution: int = RESOLUTION) -> np.ndarray:
         drop = (top - y) / 0.15
         inside = np.where((drop > 0) & (drop < 1), (width * drop - np.abs(x - trunk)) * edge, 0)
         image = blend(image, (0.03, 0.09 + 0.015 * tier, 0.06), inside)
+    if resolution > FINEST_PLAIN:
+        image = image * strokes(x, y)[..., None]
     return np.clip(image, 0.02, 0.9)
+
+
+def strokes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Brightness of slanting brush strokes a few pixels wide, around 1. [H, W]"""
+    random = np.random.default_rng(41)
+    total = np.ones_like(x)
+    for _ in range(24):
+        angle, frequency = random.normal(0.5, 0.35), random.uniform(60, 220)
+        along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+        waver = 0.6 * np.sin(2 * np.pi * (random.uniform(3, 9) * along + random.uniform()))
+        total += 0.025 * np.cos(2 * np.pi * (frequency * across + waver + random.uniform()))
+    return total
 
 
 def write_srgb(image: np.ndarray, path: Path) -> None:
@@ -83,6 +102,8 @@ def write_srgb(image: np.ndarray, path: Path) -> None:
 
 if __name__ == "__main__":
     mi.set_variant("llvm_ad_rgb")
-    FOLDER.mkdir(exist_ok=True)
-    write_srgb(paint(), FOLDER / "albedo.png")
-    write_srgb(np.full((RESOLUTION, RESOLUTION, 3), 0.5), FOLDER / "grey.png")
+    for scene, size in RESOLUTIONS.items():
+        folder = SCENES / scene / "textures"
+        folder.mkdir(exist_ok=True)
+        write_srgb(paint(size), folder / "albedo.png")
+        write_srgb(np.full((size, size, 3), 0.5), folder / "grey.png")

@@ -1,0 +1,115 @@
+"""Where the time of a gradient step goes: kernels by what they do, recording and launching, and the ray-casting floor.
+
+python benchmarks/step/profile.py [--scene cornell_box ...] [--pixels 0] [--spp 16] [--write]
+
+Prints milliseconds, the least of several steps for each entry. "Paths" is the kernel that follows paths, "replay" the
+one that follows them again for the derivative, "vertices" the flat kernel over kept vertices, "film" all others; the
+rest is recording, compiling and launching. The floor is one kernel that casts the rays of the same number of path
+vertices, one to the next vertex and one to a light each, and does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import drjit as dr
+import mitsuba as mi
+import table
+from cost import PARAMETERS, Setup, ours, stock
+
+from pbdr.geometry.attachment import Attachment
+from pbdr.geometry.flags import Flags
+from pbdr.interior import Store
+from pbdr.transport import film as films
+from pbdr.transport.vertices import Kept, VertexArrays
+
+REPEATS = 8
+
+
+def kernels(step: Callable[[], object]) -> tuple[float, list[tuple[float, int]]]:
+    """Wall-clock milliseconds of a step, and milliseconds and operations of each of its kernels."""
+    dr.sync_thread()
+    with dr.scoped_set_flag(dr.JitFlag.KernelHistory):
+        dr.kernel_history_clear()
+        start = time.perf_counter()
+        dr.eval(step())
+        dr.sync_thread()
+        wall = 1e3 * (time.perf_counter() - start)
+        history = [k for k in dr.kernel_history() if k["type"] == dr.KernelType.JIT]
+    return wall, [(k["execution_time"], k["operation_count"]) for k in history]
+
+
+def split(step: Callable[[], object], second: str) -> dict[str, float]:
+    """The fastest of several steps, divided among its kernels.
+
+    Args:
+        second: Name of the kernel for the derivative: the last of those with many operations.
+    """
+    wall, found = min((kernels(step) for _ in range(REPEATS)), key=lambda pair: pair[0])
+    paths = max(range(len(found)), key=lambda k: (found[k][1] > 1500, found[k][0] if k < len(found) / 2 else 0))
+    later = [k for k in range(paths + 1, len(found)) if found[k][1] > 400]
+    last = max(later, key=lambda k: found[k][1] if second == "replay" else k, default=paths)
+    times = {"paths": found[paths][0], second: found[last][0]}
+    times["film"] = sum(k[0] for k in found) - sum(times.values())
+    return {"wall": wall, **times, "rest": wall - sum(times.values())}
+
+
+def ray_floor(setup: Setup, integrator: mi.Integrator, spp: int) -> float:
+    """Milliseconds of casting the rays of all path vertices."""
+    scene = setup.scene
+    everything = Flags(mi.UInt32(1), True, True)
+    kept = Kept.of(scene, Attachment(everything, Flags(mi.UInt32(0), False, False), False))
+    with dr.suspend_grad():
+        camera = integrator.camera(setup.sensor, films.Pass(spp, dr.opaque(mi.UInt32, 1), 1.0))
+        path_count = dr.width(camera.ray.o)
+        arrays = VertexArrays(kept, 8 * path_count)
+        path = integrator.trace(scene, camera, Store(arrays, path_count))
+        dr.eval(path.L, arrays.counter)
+        count = int(arrays.counter[0])
+        p, ahead, to_light = (
+            kind(*(dr.reshape(part, count, shrink=True) for part in arrays.arrays[name]))
+            for name, kind in (("o", mi.Point3f), ("d", mi.Vector3f), ("light_d", mi.Vector3f))
+        )
+
+        def cast() -> list:
+            hit = scene.ray_intersect_preliminary(mi.Ray3f(p, ahead), coherent=False)
+            return [hit.t, scene.ray_test(mi.Ray3f(p, to_light), coherent=False)]
+
+        cast()
+        return min(sum(k[0] for k in kernels(cast)[1]) for _ in range(REPEATS))
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scene", nargs="*", choices=sorted(PARAMETERS), default=sorted(PARAMETERS))
+    parser.add_argument("--pixels", type=int, default=0)
+    parser.add_argument("--spp", type=int, default=16)
+    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
+    options = parser.parse_args()
+    mi.set_variant("llvm_ad_rgb")
+    mi.set_log_level(mi.LogLevel.Error)
+    lines = [
+        "| scene | step | wall | paths | derivative | film and loss | recording, launching | rays alone |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    print(*lines, sep="\n")
+    for name in options.scene:
+        setup = Setup.of(name, options.pixels)
+        for label, step, kind, second in (("stock", stock, "prb", "replay"), ("pbdr", ours, "pbdr", "vertices")):
+            integrator = mi.load_dict({"type": kind, "max_depth": 6})
+            for seed in range(4):
+                dr.eval(step(setup, integrator, options.spp, seed))
+            t = split(lambda step=step, integrator=integrator: step(setup, integrator, options.spp, 9), second)
+            floor = f"{ray_floor(setup, integrator, options.spp):.1f}" if kind == "pbdr" else ""
+            numbers = " | ".join(f"{t[key]:.1f}" for key in ("wall", "paths", second, "film", "rest"))
+            lines.append(f"| {name} | {label} | {numbers} | {floor} |")
+            print(lines[-1], flush=True)
+    if options.write:
+        table.write("profile.py", lines)
+
+
+if __name__ == "__main__":
+    main()

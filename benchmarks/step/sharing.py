@@ -1,0 +1,83 @@
+"""Variance of a gradient by how samples are divided between image and derivative, without timing anything.
+
+python benchmarks/step/sharing.py [--seeds 24] [--spp 16] [--write]
+
+Prints variances over that of independent passes of N samples each for image and derivative: with N/4 for the
+derivative, and with two images of N/2 that serve both. A factor says how far the parameters are from the target's.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import cost
+import drjit as dr
+import mitsuba as mi
+import numpy as np
+import table
+
+import pbdr
+from pbdr.seeds import derive_seed
+
+FACTORS = (0.97, 0.8, 0.5)
+
+
+def independent(setup: cost.Setup, integrator: mi.Integrator, spp: tuple[int, int], seed: int) -> np.ndarray:
+    """A gradient from an image and a derivative of their own."""
+    params, zero = mi.traverse(setup.scene), dr.opaque(mi.Float, 0)
+    leaves = {}
+    for key, value in setup.values.items():
+        leaf = type(value)(value.array + zero, value.shape) if dr.is_tensor_v(value) else type(value)(value + zero)
+        dr.enable_grad(leaf)
+        leaves[key] = leaf
+    params.update(leaves)
+    seeds = [dr.opaque(mi.UInt32, derive_seed(seed, label)) for label in ("primal", "gradient")]
+    image = mi.render(
+        setup.scene, params, sensor=setup.sensor, integrator=integrator, spp=spp[0], spp_grad=spp[1],
+        seed=seeds[0], seed_grad=seeds[1],
+    )  # fmt: skip
+    dr.backward(setup.loss(image))
+    return np.concatenate([np.array(dr.grad(leaf), np.float64).ravel() for leaf in leaves.values()])
+
+
+def shared(setup: cost.Setup, integrator: mi.Integrator, spp: int, seed: int) -> np.ndarray:
+    """A gradient of pbdr.step."""
+    done = pbdr.step(setup.scene, setup.values, setup.sensor, setup.loss, spp=spp, seed=seed, integrator=integrator)
+    return np.concatenate([np.array(g, np.float64).ravel() for g in done.gradients.values()])
+
+
+def compare(name: str, factor: float, spp: int, seeds: int) -> str:
+    """One line of the table."""
+    cost.NEAR = factor
+    setup, integrator = cost.Setup.of(name, 0), mi.load_dict({"type": "pbdr", "max_depth": 6})
+    samples = [
+        [independent(setup, integrator, (spp, n), seed) for seed in range(seeds)] for n in (spp, max(1, spp // 4))
+    ]
+    samples.append([shared(setup, integrator, spp, seed) for seed in range(seeds)])
+    variances = [np.var(s, axis=0, ddof=1) for s in samples]
+    scale = np.maximum(sum(variances), 1e-30)
+    few, both = ((v / scale).sum() / (variances[0] / scale).sum() for v in variances[1:])
+    return f"| {name} | {factor:g} | {few:.2f} | {both:.2f} |"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=24)
+    parser.add_argument("--spp", type=int, default=16)
+    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
+    options = parser.parse_args()
+    mi.set_variant("llvm_ad_rgb")
+    mi.set_log_level(mi.LogLevel.Error)
+    lines = ["| scene | factor | N and N/4 | two times N/2 for both |", "| --- | --- | --- | --- |"]
+    print(*lines, sep="\n")
+    for name in sorted(cost.PARAMETERS):
+        for factor in FACTORS:
+            lines.append(compare(name, factor, options.spp, options.seeds))
+            print(lines[-1], flush=True)
+    if options.write:
+        table.write("sharing.py", lines)
+
+
+if __name__ == "__main__":
+    main()

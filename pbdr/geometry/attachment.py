@@ -1,0 +1,54 @@
+"""Which shapes and emitters of a scene carry derivatives."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import drjit as dr
+import mitsuba as mi
+
+from .flags import Flags
+from .motion import MOTION_KEYS
+
+
+@dataclasses.dataclass(frozen=True)
+class Attachment:
+    """What of a scene carries derivatives."""
+
+    surfaces: Flags  #: shapes whose material or attributes do; unknown ones count as yes
+    emitters: Flags  #: emitters whose radiance does; likewise
+    moves: bool  #: whether a surface or an emitter moves
+
+    @classmethod
+    def of(cls, scene: mi.Scene) -> Attachment:
+        """Look at all shapes, the members of groups, and emitters of a scene."""
+        emitters, moves, lights = list(scene.emitters()), False, []
+        shining = []
+        for emitter in emitters:
+            attached = _attached(emitter)
+            # Environments are integrated over fixed directions: what turns them moves nothing
+            moving = {} if emitter.is_environment() else _moving(attached)
+            moves |= bool(moving)
+            shining.append(len(attached) > len(moving))
+            lights += attached.values()
+
+        def turns(shape: mi.Shape) -> bool:
+            nonlocal moves
+            attached = {key: node for key, node in _attached(shape).items() if node not in lights}
+            moving = _moving(attached)
+            moves |= bool(moving)
+            return len(attached) > len(moving)
+
+        surfaces = Flags.of_shapes(scene, turns, unknown=True)
+        pointers = dr.reinterpret_array(mi.UInt32, mi.EmitterPtr(emitters))
+        return cls(surfaces, Flags.of(pointers, shining, unknown=True), moves)
+
+
+def _attached(root: mi.Object) -> dict[str, mi.Object]:
+    """Keys of attached parameters at or below an object, with the objects that have them."""
+    parameters = mi.traverse(root)
+    return {key: parameters.properties[key][2] for key in parameters.keys() if dr.grad_enabled(parameters[key])}  # noqa: SIM118
+
+
+def _moving(attached: dict[str, mi.Object]) -> dict[str, mi.Object]:
+    return {key: node for key, node in attached.items() if key.rsplit(".", 1)[-1] in MOTION_KEYS}

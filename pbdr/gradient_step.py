@@ -1,0 +1,148 @@
+"""One step of gradient descent on the parameters of a scene: images, loss and gradients, at the lowest cost."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import drjit as dr
+import mitsuba as mi
+
+from .capabilities import is_own
+from .errors import InputError, suggestion
+from .seeds import derive_seed
+
+if TYPE_CHECKING:
+    from .interior.recording import Recording
+
+#: A loss of one image: one number
+Loss = Callable[["mi.TensorXf"], "mi.TensorXf | mi.Float"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What a step leaves."""
+
+    images: list[mi.TensorXf]  #: of each sensor, detached [H, W, C] each
+    loss: mi.Float  #: sum of the losses of these images [1]
+    gradients: dict  #: derivative of the expected loss by each value, by key
+
+
+def record(
+    integrator: mi.Integrator, scene: mi.Scene, sensor: mi.Sensor, *, spp: int, seed: mi.UInt32, images: int = 1
+) -> Recording | None:
+    """Independent images of a view that keep what their derivatives need.
+
+    Args:
+        spp: Samples per pixel of each image.
+        images: How many.
+
+    Returns:
+        ``images``, and ``backward(adjoints)`` and ``forward()`` for their derivatives; None where images and
+        derivatives need passes of their own: something moves, or the integrator is not one of pbdr's.
+
+    Example:
+        >>> recording = record(integrator, scene, scene.sensors()[0], spp=16, seed=mi.UInt32(0))
+        >>> recording.backward([recording.images[0] - target])
+    """
+    if not is_own(integrator):
+        return None
+    return integrator.record(scene, sensor, seed, spp, images)
+
+
+def step(
+    scene: mi.Scene,
+    values: Mapping[str, dr.ArrayBase],
+    sensors: int | mi.Sensor | Sequence[int | mi.Sensor],
+    loss: Loss | Sequence[Loss],
+    *,
+    spp: int,
+    seed: int,
+    integrator: mi.Integrator | None = None,
+) -> Step:
+    """Put values into a scene, render, compare and differentiate.
+
+    For materials, textures and lights no second image is traced for the derivative. The samples are then divided into
+    two independent images, and the derivative of each is weighted with the loss of the other: unbiased for squared
+    errors, and for other losses what independent images of half the samples give. Where something moves, and for
+    integrators that are not pbdr's, image and derivative are rendered one after the other.
+
+    Args:
+        values: Of scene parameters, by key. If they carry derivatives themselves, as the variables of an optimizer do,
+            gradients are added to what they come from, as ``dr.backward`` would do.
+        sensors: One or several, or their positions in the scene.
+        loss: Of one image; or one function for each sensor, which are summed.
+        spp: Samples per pixel.
+        seed: Different for each step.
+        integrator: Default ``pbdr``. Keep it from step to step: it remembers how much memory paths take.
+
+    Example:
+        >>> done = pbdr.step(scene, optimizer, 0, lambda image: dr.mean(dr.square(image - target)), spp=16, seed=0)
+        >>> optimizer.step()
+    """
+    if spp < 1:
+        raise InputError(f"'spp' must be at least 1, got {spp}")
+    integrator = integrator or mi.load_dict({"type": "pbdr"})
+    sensors = list(sensors) if isinstance(sensors, Sequence) else [sensors]
+    sensors = [scene.sensors()[s] if isinstance(s, int) else s for s in sensors]
+    losses = list(loss) if isinstance(loss, Sequence) else [loss] * len(sensors)
+    if len(losses) != len(sensors):
+        raise InputError(f"there are {len(sensors)} sensors but {len(losses)} losses")
+    params = mi.traverse(scene)
+    keys = [key for key in values if _is_parameter(params, key)]
+    images, total, gradients = [], mi.Float(0), dict.fromkeys(keys, 0)
+    for k, (sensor, function) in enumerate(zip(sensors, losses, strict=True)):
+        # A traversal consumes the edges between values and scene, so each view gets its own
+        leaves = {key: _leaf(values[key]) for key in keys}
+        params.update(leaves)
+        image, value = _differentiate(scene, params, sensor, function, spp, derive_seed(seed, k), integrator)
+        images.append(dr.detach(image))
+        total += dr.mean(mi.Float(dr.ravel(dr.detach(value))))
+        gradients = {key: gradients[key] + dr.grad(leaf) for key, leaf in leaves.items()}
+    attached = {key: value for key, value in values.items() if dr.grad_enabled(value)}
+    if attached:
+        dr.backward(sum(dr.sum(dr.ravel(value) * dr.ravel(gradients[key])) for key, value in attached.items()))
+    return Step(images, total, gradients)
+
+
+def _differentiate(
+    scene: mi.Scene,
+    params: mi.SceneParameters,
+    sensor: mi.Sensor,
+    function: Loss,
+    spp: int,
+    seed: int,
+    integrator: mi.Integrator,
+) -> tuple[mi.TensorXf, mi.Float]:
+    """Image and loss of one view, with gradients in the scene's parameters."""
+    first, second = (dr.opaque(mi.UInt32, derive_seed(seed, label)) for label in ("image", "gradient"))
+    recording = record(integrator, scene, sensor, spp=max(1, spp // 2), seed=first, images=2)
+    if recording is None:
+        image = mi.render(scene, params, sensor=sensor, integrator=integrator, spp=spp, seed=first, seed_grad=second)
+        value = function(image)
+        dr.backward(value)
+        return image, value
+    # The derivative of each image goes with the loss of the other
+    leaves = [dr.detach(image) for image in recording.images]
+    dr.enable_grad(leaves)
+    dr.backward(sum(function(leaf) for leaf in leaves) / 2)
+    first, second = (dr.grad(leaf) for leaf in leaves)
+    recording.backward([second, first])
+    image = sum(recording.images) / 2
+    return image, function(image)
+
+
+def _is_parameter(params: mi.SceneParameters, key: str) -> bool:
+    if key not in params:
+        raise InputError(f"no parameter of the scene is called '{key}'{suggestion(key, params.keys())}")
+    return True
+
+
+def _leaf(value: dr.ArrayBase) -> dr.ArrayBase:
+    """A copy that takes gradients; the opaque zero makes a new array, which an assignment does not skip."""
+    zero = dr.opaque(mi.Float, 0)
+    value = dr.detach(value)
+    leaf = type(value)(value.array + zero, value.shape) if dr.is_tensor_v(value) else type(value)(value + zero)
+    dr.enable_grad(leaf)
+    return leaf

@@ -1,0 +1,93 @@
+"""Functions of a scene that are traced once and launched again: recording costs more than computing at few samples."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Hashable
+
+import drjit as dr
+import mitsuba as mi
+
+#: Functions remembered at once, and recordings of one of them that are tolerated
+_MOST_ENTRIES, _MOST_RECORDINGS = 128, 6
+
+
+class _Body:
+    """What a frozen function calls, known only while it is called, so that nothing is kept alive."""
+
+    def __init__(self) -> None:
+        self.function: Callable | None = None
+
+    def __call__(self, *arguments):
+        return self.function(*arguments)
+
+
+@dataclasses.dataclass
+class _Entry:
+    """One function."""
+
+    sensor: mi.Sensor
+    layout: Hashable
+    body: _Body
+    frozen: Callable
+    calls: int = 0
+
+
+class Frozen:
+    """Launches the kernels of earlier calls wherever those were the same function of the same scene.
+
+    The first call of each function is an ordinary one. What fails when frozen is traced anew from then on, which the
+    log says.
+    """
+
+    def __init__(self) -> None:
+        self.works = True
+        self._parts: list = []
+        self._entries: dict[tuple, _Entry] = {}
+
+    def call(self, name: str, layout: Hashable, function: Callable, scene: mi.Scene, sensor: mi.Sensor, *arguments):
+        """Call ``function(scene, sensor, *arguments)``.
+
+        Args:
+            name: What the function does.
+            layout: All that its kernels depend on beside the arguments.
+        """
+        if not self.works:
+            return function(scene, sensor, *arguments)
+        self._watch(scene)
+        entry = self._entry(name, layout, sensor)
+        entry.calls += 1
+        if entry.calls == 1:
+            return function(scene, sensor, *arguments)
+        entry.body.function = function
+        try:
+            result = entry.frozen(scene, sensor, *arguments)
+        except (RuntimeError, TypeError, ValueError) as error:
+            self._give_up(f"{name}: {str(error).strip().splitlines()[0]}")
+            return function(scene, sensor, *arguments)
+        finally:
+            entry.body.function = None
+        if entry.frozen.n_recordings > _MOST_RECORDINGS:
+            self._give_up(f"{name}: its inputs differ from step to step")
+        return result
+
+    def _watch(self, scene: mi.Scene) -> None:
+        """Forget everything if the scene is another one; its parts are kept so that none is mistaken for a new one."""
+        parts = [*scene.shapes(), *scene.emitters(), *scene.sensors()]
+        if len(parts) != len(self._parts) or any(a is not b for a, b in zip(parts, self._parts, strict=True)):
+            self._parts, self._entries = parts, {}
+
+    def _entry(self, name: str, layout: Hashable, sensor: mi.Sensor) -> _Entry:
+        key = name, id(sensor)
+        entry = self._entries.get(key)
+        if entry is None or entry.layout != layout or entry.sensor is not sensor:
+            if len(self._entries) >= _MOST_ENTRIES:
+                self._entries.clear()
+            body = _Body()
+            frozen = dr.freeze(lambda *arguments: body(*arguments), warn_after=_MOST_RECORDINGS + 1)
+            self._entries[key] = entry = _Entry(sensor, layout, body, frozen)
+        return entry
+
+    def _give_up(self, reason: str) -> None:
+        self.works, self._entries, self._parts = False, {}, []
+        mi.Log(mi.LogLevel.Info, f"steps are traced anew instead of frozen ({reason})")

@@ -1,0 +1,125 @@
+"""The two kernels of a recording: one traces paths and keeps vertices, the other differentiates at all of them.
+
+Both are functions of a scene and of arrays alone, so that they can be frozen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import drjit as dr
+import mitsuba as mi
+
+from ..transport import film as films
+from ..transport.path import PathResult
+from ..transport.vertices import Kept, VertexArrays
+from .store import Store, attached_light
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """What a pass looks like; passes that look alike share kernels."""
+
+    spp: int
+    sets: int  #: independent images
+    path_count: int
+    capacity: int  #: vertices that there is room for
+    kept: Kept  #: without its tables
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What a traced pass leaves: all that derivatives need."""
+
+    images: list  #: of each set, detached [H, W, C]
+    weights: list  #: filter weights of their pixels [H, W, 1]
+    L: mi.Spectrum  #: radiance of each path [N]
+    valid: mi.Bool  #: whether its ray counts as covered [N]
+    position: mi.Point2f  #: film positions, pixels [N]
+    response: mi.Spectrum  #: of the sensor [N]
+    time: mi.Float  #: of the camera rays [N]
+    wavelengths: list  #: of the camera rays; empty in variants without
+    vertices: dict  #: components of each field [capacity]
+    counter: mi.UInt32  #: vertices that wanted room [1]
+
+    def camera(self, sensor: mi.Sensor, layout: Layout, put: Callable) -> films.Camera:
+        """The camera samples, as far as film and vertices need them."""
+        ray = dr.zeros(mi.RayDifferential3f)
+        ray.time = self.time
+        if self.wavelengths:
+            ray.wavelengths = type(ray.wavelengths)(*self.wavelengths)
+        return films.Camera(sensor, None, layout.spp, ray, self.response, self.position, put, layout.sets)
+
+    def arrays(self, layout: Layout) -> VertexArrays:
+        """The kept vertices."""
+        return VertexArrays(layout.kept, layout.capacity, self.vertices, self.counter)
+
+
+def trace_pass(
+    scene: mi.Scene,
+    sensor: mi.Sensor,
+    seed: mi.UInt32,
+    tables: Sequence[mi.UInt32],
+    *,
+    layout: Layout,
+    camera: Callable[[mi.Sensor, films.Pass, int], films.Camera],
+    trace: Callable[..., PathResult],
+) -> Outcome:
+    """Trace camera samples, develop an image of each set, and keep vertices.
+
+    Args:
+        tables: Of the flags that decide which vertices matter.
+        camera: Makes the camera samples of a pass.
+        trace: Sends them through the path loop, by a rule.
+    """
+    with dr.suspend_grad():
+        samples = camera(sensor, films.Pass(layout.spp, seed, 1.0), layout.sets)
+        arrays = VertexArrays(layout.kept.with_tables(tables), layout.capacity)
+        path = trace(scene, samples, Store(arrays, layout.path_count))
+        dr.eval(arrays.counter, path.L, path.valid, samples.position)
+        images, weights = films.develop_sets(samples, path)
+        wavelengths = list(samples.ray.wavelengths) if mi.is_spectral else []
+        return Outcome(
+            images, weights, path.L, path.valid, samples.position, samples.response, samples.ray.time, wavelengths,
+            arrays.arrays, arrays.counter,
+        )  # fmt: skip
+
+
+def deposit(
+    scene: mi.Scene,
+    sensor: mi.Sensor,
+    adjoints: Sequence[mi.TensorXf],
+    outcome: Outcome,
+    *,
+    layout: Layout,
+    put: Callable,
+) -> None:
+    """Accumulate derivatives of a loss into the scene's parameters.
+
+    Args:
+        adjoints: Derivative of the loss by the image of each set. [H, W, C] each
+        put: Mitsuba's conversion of a spectral sample to film channels.
+    """
+    with dr.suspend_grad():
+        camera = outcome.camera(sensor, layout, put)
+        δL = dr.select(outcome.valid, films.adjoint_of_sets(camera, adjoints, outcome.weights), 0)
+        dr.eval(δL)
+        vertices = outcome.arrays(layout).load(camera.ray)
+        adjoint = dr.gather(mi.Spectrum, δL, vertices.lane)
+        with dr.resume_grad():
+            light = attached_light(scene, layout.kept, vertices, outcome.L)
+            if dr.grad_enabled(light):
+                dr.backward_from(dr.sum(adjoint * light))
+
+
+def push(scene: mi.Scene, sensor: mi.Sensor, outcome: Outcome, *, layout: Layout, put: Callable) -> mi.Spectrum:
+    """Derivative of each path's radiance along the tangents that the scene's parameters hold. [N]"""
+    with dr.suspend_grad():
+        vertices = outcome.arrays(layout).load(outcome.camera(sensor, layout, put).ray)
+        with dr.resume_grad():
+            light = attached_light(scene, layout.kept, vertices, outcome.L)
+            tangent = dr.forward_to(light, flags=dr.ADFlag.ClearEdges) if dr.grad_enabled(light) else mi.Spectrum(0)
+        total = dr.zeros(mi.Spectrum, dr.width(outcome.L))
+        dr.scatter_add(total, dr.detach(tangent, True), vertices.lane, vertices.used)
+        return dr.select(outcome.valid, total, 0)

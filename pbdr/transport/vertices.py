@@ -1,0 +1,193 @@
+"""Vertices of all paths in arrays without gaps, written by the path loop in the order of arrival."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import drjit as dr
+import mitsuba as mi
+
+from ..geometry.attachment import Attachment
+from .memory import Vertex
+from .path import Traits
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """Which vertices are kept, and what of them."""
+
+    attachment: Attachment
+    delta_bsdfs: bool  #: random numbers of specular lobes are needed
+    instances: bool  #: hits can lie on instances
+
+    @classmethod
+    def of(cls, scene: mi.Scene, attachment: Attachment) -> Kept:
+        """What the derivatives of a scene at rest need."""
+        instances = any(shape.class_name() == "Instance" for shape in scene.shapes())
+        return cls(attachment, Traits.of(scene, True).delta_bsdfs, instances)
+
+    @property
+    def tables(self) -> list[mi.UInt32]:
+        """Which shapes and emitters matter."""
+        return [self.attachment.surfaces.values, self.attachment.emitters.values]
+
+    def with_tables(self, tables: Sequence[mi.UInt32] | None) -> Kept:
+        """The same with other tables, or without."""
+        surfaces, emitters = tables or (None, None)
+        attachment = dataclasses.replace(
+            self.attachment,
+            surfaces=dataclasses.replace(self.attachment.surfaces, values=surfaces),
+            emitters=dataclasses.replace(self.attachment.emitters, values=emitters),
+        )
+        return dataclasses.replace(self, attachment=attachment)
+
+    @property
+    def fields(self) -> dict[str, type]:
+        """Names of what is kept, with types."""
+        fields = {
+            "lane": mi.UInt32, "t": mi.Float, "prim_uv": mi.Point2f, "prim_index": mi.UInt32, "shape": mi.UInt32,
+            "o": mi.Point3f, "d": mi.Vector3f, "light_d": mi.Vector3f,
+        }  # fmt: skip
+        if self.instances:
+            fields |= {"instance": mi.UInt32, "shape_index": mi.UInt32}
+        if self.attachment.surfaces.any:
+            fields |= {"ahead": mi.Vector3f, "collected": mi.Spectrum}
+        if self.attachment.surfaces.any and self.delta_bsdfs:
+            fields |= {"lobe": mi.UInt32, "lobe_sample_1": mi.Float, "lobe_sample_2": mi.Point2f}
+        if self.attachment.emitters.any:
+            fields |= {
+                "throughput": mi.Spectrum, "mis": mi.Float, "scale": mi.Float, "emitter": mi.UInt32,
+                "light_p": mi.Point3f, "light_n": mi.Normal3f, "light_uv": mi.Point2f, "light_dist": mi.Float,
+            }  # fmt: skip
+        else:
+            fields |= {"light": mi.Spectrum}
+        return fields
+
+    @property
+    def bytes_per_vertex(self) -> int:
+        """Memory of one vertex."""
+        return sum(4 * (1 if dr.depth_v(kind) == 1 else dr.size_v(kind)) for kind in self.fields.values())
+
+    def wants(self, vertex: Vertex) -> mi.Bool:
+        """Whether light at a vertex depends on what carries derivatives. [N]"""
+        wanted = mi.Bool(False)
+        if self.attachment.surfaces.any:
+            shape = dr.reinterpret_array(mi.UInt32, vertex.pi.shape)
+            wanted |= vertex.pi.is_valid() & self.attachment.surfaces.has(shape)
+        if self.attachment.emitters.any:
+            emitters = self.attachment.emitters
+            sampled = dr.reinterpret_array(mi.UInt32, vertex.light.ds.emitter)
+            seen = dr.reinterpret_array(mi.UInt32, vertex.emitter)
+            wanted |= (vertex.light.scale > 0) & emitters.has(sampled)
+            wanted |= (vertex.mis > 0) & (seen != 0) & emitters.has(seen)
+        return vertex.active & wanted
+
+
+class VertexArrays:
+    """Room for a number of vertices, and a counter that goes on where the room ends."""
+
+    def __init__(self, kept: Kept, capacity: int, arrays: dict[str, list] | None = None, counter=None):
+        """Make room, or take what is there.
+
+        Args:
+            capacity: Vertices that there is room for.
+            arrays: Components of each of ``kept.fields``. [capacity] each
+            counter: Vertices that wanted room. [1]
+        """
+        self.kept, self.capacity = kept, capacity
+        self.arrays = arrays or {
+            name: [dr.empty(part, capacity) for part in _parts(kind)] for name, kind in kept.fields.items()
+        }
+        self.counter = dr.opaque(mi.UInt32, 0) if counter is None else counter
+
+    def append(self, vertex: Vertex, lane: mi.UInt32) -> None:
+        """Keep the vertices that are wanted.
+
+        Args:
+            lane: Of their paths. [N]
+        """
+        active = self.kept.wants(vertex)
+        slot = dr.scatter_inc(self.counter, mi.UInt32(0), active)
+        active &= slot < self.capacity
+        values = _values(vertex, lane)
+        for name, parts in self.arrays.items():
+            for part, value in zip(parts, _components(values[name]), strict=True):
+                dr.scatter(part, value, slot, active)
+
+    def load(self, camera_ray: mi.Ray3f) -> StoredVertices:
+        """All of the room, with what is in it.
+
+        Args:
+            camera_ray: Of each path, for time and wavelengths.
+        """
+        index = dr.arange(mi.UInt32, self.capacity)
+        used = index < dr.gather(mi.UInt32, self.counter, dr.zeros(mi.UInt32, self.capacity))
+        fields = {}
+        for name, kind in self.kept.fields.items():
+            # What was there before the first vertex is of no type: not even a pointer may be followed
+            parts = [dr.select(used, part, 0) for part in self.arrays[name]]
+            fields[name] = parts[0] if dr.depth_v(kind) == 1 else kind(*parts)
+        return StoredVertices.of(fields, used, camera_ray)
+
+
+def _parts(kind: type) -> list[type]:
+    return [kind] if dr.depth_v(kind) == 1 else [dr.value_t(kind)] * dr.size_v(kind)
+
+
+def _components(value: object) -> list:
+    return [value] if dr.depth_v(value) == 1 else list(value)
+
+
+def _values(vertex: Vertex, lane: mi.UInt32) -> dict:
+    """What a vertex consists of, by the names of ``Kept.fields``."""
+    pi, light = vertex.pi, vertex.light
+    number = dr.reinterpret_array
+    return {
+        "lane": lane, "t": pi.t, "prim_uv": pi.prim_uv, "prim_index": pi.prim_index, "shape_index": pi.shape_index,
+        "shape": number(mi.UInt32, pi.shape), "instance": number(mi.UInt32, pi.instance),
+        "o": vertex.o, "d": vertex.d, "ahead": vertex.ahead, "collected": vertex.collected,
+        "lobe": vertex.lobe, "lobe_sample_1": vertex.lobe_samples[0], "lobe_sample_2": vertex.lobe_samples[1],
+        "throughput": vertex.throughput, "mis": vertex.mis, "scale": light.scale,
+        "light": vertex.throughput * light.weight, "light_d": light.ds.d, "light_p": light.ds.p,
+        "light_n": light.ds.n, "light_uv": light.ds.uv, "light_dist": light.ds.dist,
+        "emitter": number(mi.UInt32, light.ds.emitter),
+    }  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredVertices:
+    """Vertices read back, detached."""
+
+    lane: mi.UInt32  #: of the path [V]
+    used: mi.Bool  #: whether there is a vertex at all [V]
+    pi: mi.PreliminaryIntersection3f  #: hit [V]
+    ray: mi.Ray3f  #: that found it [V]
+    light_d: mi.Vector3f  #: direction of the emitter sample [V]
+    fields: dict  #: the rest, by name
+
+    @classmethod
+    def of(cls, fields: dict, used: mi.Bool, camera_ray: mi.Ray3f) -> StoredVertices:
+        """Put hits and rays together."""
+        lane = fields["lane"]
+        pi = dr.zeros(mi.PreliminaryIntersection3f, dr.width(lane))
+        pi.t, pi.prim_uv, pi.prim_index = fields["t"], fields["prim_uv"], fields["prim_index"]
+        pi.shape = dr.reinterpret_array(mi.ShapePtr, fields["shape"])
+        if "instance" in fields:
+            pi.instance = dr.reinterpret_array(mi.ShapePtr, fields["instance"])
+            pi.shape_index = fields["shape_index"]
+        pi.valid = used & (pi.t < dr.inf)
+        time, wavelengths = (
+            dr.gather(type(value), value, lane) if dr.width(value) > 1 else value
+            for value in (camera_ray.time, camera_ray.wavelengths)
+        )
+        return cls(lane, used, pi, mi.Ray3f(fields["o"], fields["d"], time, wavelengths), fields["light_d"], fields)
+
+    def direction_sample(self) -> mi.DirectionSample3f:
+        """The emitter samples, as far as their radiance depends on them. [V]"""
+        f = self.fields
+        ds = dr.zeros(mi.DirectionSample3f, dr.width(self.lane))
+        ds.d, ds.p, ds.n, ds.uv, ds.dist = self.light_d, f["light_p"], f["light_n"], f["light_uv"], f["light_dist"]
+        ds.time = self.ray.time
+        ds.emitter = dr.reinterpret_array(mi.EmitterPtr, f["emitter"])
+        return ds

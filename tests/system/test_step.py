@@ -1,0 +1,117 @@
+"""A gradient step: what it returns, what it compiles, what it keeps in memory."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import drjit as dr
+import mitsuba as mi
+import numpy as np
+import pytest
+
+import pbdr
+from pbdr.errors import InputError
+from pbdr.scene import load_scene
+from tests.tiny import ALPHA, LAMP, VERTICES, WALL, write_scene
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> mi.Scene:
+    return load_scene(write_scene(tmp_path))
+
+
+def loss(image: mi.TensorXf) -> mi.TensorXf:
+    return dr.mean(dr.square(image - 0.2), axis=None)
+
+
+def test_returns_image_loss_and_gradients(scene: mi.Scene) -> None:
+    values = {WALL: mi.Color3f(0.4), ALPHA: mi.Float(0.2), LAMP: mi.Color3f(3)}
+    done = pbdr.step(scene, values, 0, loss, spp=8, seed=1)
+    assert done.images[0].shape == (16, 16, 3) and not dr.grad_enabled(done.images[0])
+    assert done.loss[0] == pytest.approx(float(loss(done.images[0]).array[0]), rel=1e-5)
+    assert done.gradients.keys() == values.keys()
+    assert all(np.abs(np.array(g)).max() > 0 for g in done.gradients.values())
+
+
+@pytest.mark.parametrize("kind", ["pbdr", "prb"])
+def test_gradients_reach_optimizers(scene: mi.Scene, kind: str) -> None:
+    optimizer = mi.ad.Adam(lr=0.05, params={WALL: mi.Color3f(0.4)})
+    integrator = mi.load_dict({"type": kind, "max_depth": 3})
+    done = pbdr.step(scene, optimizer, [0, 0], [loss, loss], spp=8, seed=1, integrator=integrator)
+    assert len(done.images) == 2
+    assert np.allclose(np.array(dr.grad(optimizer[WALL])), np.array(done.gradients[WALL]))
+    optimizer.step()
+    assert np.abs(np.array(optimizer[WALL]) - 0.4).max() == pytest.approx(0.05, rel=1e-3)
+
+
+def test_moving_geometry_takes_the_other_way(scene: mi.Scene) -> None:
+    value = mi.Float(mi.traverse(scene)[VERTICES])
+    done = pbdr.step(scene, {VERTICES: value}, 0, loss, spp=8, seed=1)
+    assert np.abs(np.array(done.gradients[VERTICES])).max() > 0
+
+
+def test_bad_input(scene: mi.Scene) -> None:
+    with pytest.raises(InputError, match=r"no parameter of the scene is called 'wall\.bsdf\.reflectanc'.*did you mean"):
+        pbdr.step(scene, {"wall.bsdf.reflectanc": mi.Float(0)}, 0, loss, spp=8, seed=1)
+    with pytest.raises(InputError, match="1 sensors but 2 losses"):
+        pbdr.step(scene, {WALL: mi.Color3f(0.4)}, 0, [loss, loss], spp=8, seed=1)
+    with pytest.raises(InputError, match="'spp' must be at least 1, got 0"):
+        pbdr.step(scene, {WALL: mi.Color3f(0.4)}, 0, loss, spp=0, seed=1)
+
+
+def test_nothing_is_compiled_after_the_third_step(scene: mi.Scene) -> None:
+    """Each step launches as many kernels as the one before, all of them known."""
+    optimizer = mi.ad.Adam(lr=0.01, params={WALL: mi.Color3f(0.4), ALPHA: mi.Float(0.2), LAMP: mi.Color3f(3)})
+    integrator = mi.load_dict({"type": "pbdr", "max_depth": 3})
+    launched = []
+    with dr.scoped_set_flag(dr.JitFlag.KernelHistory):
+        for k in range(8):
+            dr.kernel_history_clear()
+            pbdr.step(scene, optimizer, 0, loss, spp=4, seed=k, integrator=integrator)
+            optimizer.step()
+            dr.eval(optimizer)
+            launched.append([kernel for kernel in dr.kernel_history() if kernel["type"] == dr.KernelType.JIT])
+    assert all(kernel["cache_hit"] for kernels in launched[3:] for kernel in kernels)
+    assert len({len(kernels) for kernels in launched[3:]}) == 1
+
+
+def test_memory_stays_flat(scene: mi.Scene) -> None:
+    """The largest resident memory after 200 steps is that of the first 20."""
+    optimizer = mi.ad.Adam(lr=0.001, params={WALL: mi.Color3f(0.4)})
+    integrator = mi.load_dict({"type": "pbdr", "max_depth": 3})
+    peaks = []
+    for k in range(200):
+        pbdr.step(scene, optimizer, 0, loss, spp=4, seed=k, integrator=integrator)
+        optimizer.step()
+        dr.eval(optimizer)
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    assert peaks[-1] - peaks[20] < 8, "MiB"
+
+
+@pytest.mark.parametrize("key", [WALL, LAMP])
+def test_frozen_steps_are_the_same_steps(scene: mi.Scene, key: str) -> None:
+    """Steps at several values and seeds, with kernels launched again and with everything traced anew."""
+    frozen, anew = (mi.load_dict({"type": "pbdr", "max_depth": 3}) for _ in range(2))
+    anew.experience.frozen.works = False
+    for k in range(6):
+        values = {key: mi.Color3f(0.3 + 0.1 * k, 0.4, 0.5)}
+        first, second = (
+            pbdr.step(scene, values, 0, loss, spp=8, seed=k, integrator=integrator) for integrator in (frozen, anew)
+        )
+        np.testing.assert_allclose(first.images[0], second.images[0], rtol=1e-4, atol=1e-6)
+        gradients = [np.array(done.gradients[key]) for done in (first, second)]
+        np.testing.assert_allclose(*gradients, rtol=1e-3, atol=1e-5 * np.abs(gradients[0]).max())
+    assert frozen.experience.frozen.works
+
+
+def test_what_cannot_be_frozen_is_traced_anew(scene: mi.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments):
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(dr, "freeze", lambda function, **options: fail)
+    integrator = mi.load_dict({"type": "pbdr", "max_depth": 3})
+    for k in range(4):
+        done = pbdr.step(scene, {WALL: mi.Color3f(0.4)}, 0, loss, spp=8, seed=k, integrator=integrator)
+        assert np.abs(np.array(done.gradients[WALL])).max() > 0
+    assert not integrator.experience.frozen.works
