@@ -30,7 +30,7 @@ from .round_outlines import RoundOutlines
 from .weighted_mean import WeightedMean
 
 #: Up to so many silhouettes of a view are visited by every camera ray, of more only those nearby
-FEW_IN_VIEW = 128
+FEW_IN_VIEW = 32
 
 
 @register("blend")

@@ -23,7 +23,7 @@ from ...geometry.surface_net import refined, surface_net
 OWN = 2.0
 
 #: Grids are refined up to about so many values along their longest side
-RESOLUTION = 48
+RESOLUTION = 32
 
 
 class LevelSetEdges:
