@@ -222,7 +222,7 @@ axes[3].legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
-# Both fit their photographs equally well; one of them is twice as close to the painting.
+# Both fit their photographs equally well; one of them is more than twice as close to the painting.
 #
 # ## What can go wrong
 #
@@ -253,8 +253,8 @@ for place, initial in zip(axes[1:], [0.45, 0.8], strict=True):
 plt.show()
 
 # %% [markdown]
-# Both fit their photographs equally well, and the exposures have the right ratio, but the product of exposure and
-# texture is all that the photographs tell. One known exposure settles it, or something of known colour in the picture.
+# Both fit their photographs equally well, and the exposures have nearly the right ratio. But the product of exposure
+# and texture is all that the photographs tell. One known exposure settles it, or something of known colour.
 #
 # ### Overexposed pixels
 #
@@ -286,5 +286,5 @@ plt.show()
 #   all middle tones come out too bright.
 # - **Shadows in the texture.** Light that is taken as known and is not ends up in the texture
 #   ([failure modes](../docs/failure_modes.md)).
-# - **Parts that no photograph shows** keep their first value, or with `refine` that of their surroundings. A
-#   [prior](../docs/losses.md#priors) such as `total_variation` says what is plausible there.
+# - **Parts that no photograph shows** keep about their first value, or with `refine` take that of their
+#   surroundings. A [prior](../docs/losses.md#priors) such as `total_variation` says what is plausible there.

@@ -165,13 +165,13 @@ plt.show()
 
 # %% [markdown]
 # Ears, head and feet have grown out of the sphere, and the surface is within half a hundredth of the figure's height on
-# average. What is not there yet: the gap between the ears, which only opens with more steps, and the bumps of the fur,
+# average. What is not there yet: the gap between the ears, which opens with more steps, and the bumps of the fur,
 # which are finer than these photographs. The loss jumps from step to step because each step sees two of the views.
 #
 # ## What can go wrong
 #
-# Three times the same, each with one thing changed: without new triangles; with each vertex alone, as plain gradient
-# descent on coordinates would have it; and with two photographs only.
+# Three times the same with something changed: without new triangles; besides, with each vertex alone, as plain gradient
+# descent on coordinates would have it; and without new triangles from two photographs only.
 
 # %%
 alone = {**figure_entry, "reparameterization": "identity", "smoothness": 0, "remesh": [], "regularization": {}}
@@ -193,8 +193,8 @@ show_portraits(portraits)
 # - *Same triangles*: the figure is there, coarser; the error is half as large again.
 # - *Each vertex alone*: the sphere has become rough and has hardly moved. Only the vertices at an outline are pulled
 #   far, out of a surface that stays behind.
-# - *Two views*: the loss is as small as with eight, and the shape is wrong where no photograph looks. A small loss says
-#   that the views are right, not the shape.
+# - *Two views*: the loss is even smaller than with eight, and the shape is wrong where no photograph looks. A small
+#   loss says that the views are right, not the shape.
 #
 # Also:
 #

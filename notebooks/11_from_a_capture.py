@@ -306,7 +306,7 @@ plt.show()
 
 # %% [markdown]
 # The shade went into the texture: it is dark where the lamp did not reach, and stays so under the sky. The shape
-# suffers, too, because dark parts hardly stand out from the black background. A small loss again proves little.
+# suffers, too, not least because dark parts hardly stand out from the black background. A small loss proves little.
 #
 # What helps is to know the light, from [a ball](05_environment_map.ipynb) beside the object, or to make it an unknown
 # with few numbers before the texture becomes one with many ([failure modes](../docs/failure_modes.md)).

@@ -28,22 +28,8 @@ from pbdr.transport.sensor import (
     sensor_moves,
     sensor_vertex,
 )
+from pbdr.transport.tangents import KEEP_TANGENTS, push_tangents
 from pbdr.transport.vertices import Kept
-
-#: Traversals consume the graph between variables but leave the tangents in them
-KEEP_TANGENTS = dr.ADFlag.ClearEdges
-
-
-def push_tangents(scene: mi.Scene) -> None:
-    """Carry tangents from wherever the user set them to everything that derives from a scene parameter.
-
-    Loops and passes differentiate in scopes of their own, which tangents cannot enter later.
-    """
-    attached = [value for _, value in mi.traverse(scene) if dr.grad_enabled(value)]
-    if attached:
-        dr.forward_to(attached, flags=KEEP_TANGENTS)
-        dr.enqueue(dr.ADMode.Forward, attached)
-        dr.traverse(dr.ADMode.Forward, flags=KEEP_TANGENTS)
 
 
 def former_warped_area(props: mi.Properties, warp_depth: int) -> BoundaryTerm:

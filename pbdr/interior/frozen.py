@@ -43,7 +43,22 @@ class Frozen:
     def __init__(self) -> None:
         self.works = True
         self._parts: list = []
+        self._scalars: dict[str, str] = {}
         self._entries: dict[tuple, _Entry] = {}
+
+    def watch(self, scene: mi.Scene) -> None:
+        """Look at a scene before its functions are called; forget those of another scene or of one that has changed.
+
+        Numbers that are no arrays, such as an index of refraction or the size of a film, are part of kernels. Parts of
+        the scene are kept, so that none is mistaken for a later one.
+        """
+        if not self.works:
+            return
+        parts = [*scene.shapes(), *scene.emitters(), *scene.sensors()]
+        scalars = {key: str(value) for key, value in mi.traverse(scene) if not dr.is_jit_v(value)}
+        same = len(parts) == len(self._parts) and all(a is b for a, b in zip(parts, self._parts, strict=True))
+        if not same or scalars != self._scalars:
+            self._parts, self._scalars, self._entries = parts, scalars, {}
 
     def call(self, name: str, layout: Hashable, function: Callable, scene: mi.Scene, sensor: mi.Sensor, *arguments):
         """Call ``function(scene, sensor, *arguments)``.
@@ -54,7 +69,6 @@ class Frozen:
         """
         if not self.works:
             return function(scene, sensor, *arguments)
-        self._watch(scene)
         entry = self._entry(name, layout, sensor)
         entry.calls += 1
         if entry.calls == 1:
@@ -70,12 +84,6 @@ class Frozen:
         if entry.frozen.n_recordings > _MOST_RECORDINGS:
             self._give_up(f"{name}: its inputs differ from step to step")
         return result
-
-    def _watch(self, scene: mi.Scene) -> None:
-        """Forget everything if the scene is another one; its parts are kept so that none is mistaken for a new one."""
-        parts = [*scene.shapes(), *scene.emitters(), *scene.sensors()]
-        if len(parts) != len(self._parts) or any(a is not b for a, b in zip(parts, self._parts, strict=True)):
-            self._parts, self._entries = parts, {}
 
     def _entry(self, name: str, layout: Hashable, sensor: mi.Sensor) -> _Entry:
         key = name, id(sensor)

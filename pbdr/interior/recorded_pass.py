@@ -13,6 +13,7 @@ import mitsuba as mi
 
 from ..transport import film as films
 from ..transport.path import PathResult
+from ..transport.tangents import KEEP_TANGENTS
 from ..transport.vertices import Kept, VertexArrays
 from .store import Store, attached_light
 
@@ -119,7 +120,7 @@ def push(scene: mi.Scene, sensor: mi.Sensor, outcome: Outcome, *, layout: Layout
         vertices = outcome.arrays(layout).load(outcome.camera(sensor, layout, put).ray)
         with dr.resume_grad():
             light = attached_light(scene, layout.kept, vertices, outcome.L)
-            tangent = dr.forward_to(light, flags=dr.ADFlag.ClearEdges) if dr.grad_enabled(light) else mi.Spectrum(0)
+            tangent = dr.forward_to(light, flags=KEEP_TANGENTS) if dr.grad_enabled(light) else mi.Spectrum(0)
         total = dr.zeros(mi.Spectrum, dr.width(outcome.L))
         dr.scatter_add(total, dr.detach(tangent, True), vertices.lane, vertices.used)
         return dr.select(outcome.valid, total, 0)

@@ -13,6 +13,7 @@ import mitsuba as mi
 from ..transport import film as films
 from ..transport.collection import without_collection
 from ..transport.path import PathResult
+from ..transport.tangents import push_tangents
 from ..transport.vertices import Kept
 from .frozen import Frozen
 from .primal import Primal
@@ -61,6 +62,7 @@ class Recording:
             sets: Number of images.
         """
         self._scene, self._sensor, self._kept, self._tracer, self._sets = scene, sensor, kept, tracer, sets
+        tracer.experience.frozen.watch(scene)
         self._passes = self._plan(spp, seed)
         self._layout: Layout | None = None
         self._outcome: Outcome | None = None
@@ -95,7 +97,14 @@ class Recording:
 
     @without_collection
     def forward(self) -> list[mi.TensorXf]:
-        """Derivatives of the images along the tangents that the scene's parameters hold. [H, W, C] each"""
+        """Derivatives of the images along tangents, which what the scene's parameters come from holds.
+
+        Each call needs parameters that were put into the scene anew; their values must be the same.
+
+        Returns:
+            One for each image. [H, W, C] each
+        """
+        push_tangents(self._scene)
         totals = [mi.TensorXf(0)] * self._sets
         with dr.suspend_grad():
             for p, layout, outcome in self._recorded():

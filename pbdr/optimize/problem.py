@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..integrators import make_integrator
-from ..scene import load_scene, require_emitters
+from ..scene import load_scene, locate_scene, require_emitters
 from ..scene_parameters import numbers, scene_parameters
 from . import optimizers
 from .aims import Aim
@@ -60,24 +60,21 @@ class Problem:
         """
         job = source if isinstance(source, Job) else load_job(source, overrides)
         _require_derivatives()
-        scene = load_scene(
-            job.scene,
-            float_textures=[p.key for p in job.parameters if p.kind == "value" and p.key.endswith(("data", "*"))],
-        )
-        return cls._check(job, scene)
+        return cls._check(job, _load_for(job))
 
     @classmethod
     def from_scene(
         cls,
-        scene: mi.Scene,
+        scene: mi.Scene | str | Path,
         parameters: Mapping[str, Mapping] | Sequence[str],
         targets: Sequence[np.ndarray] | None = None,
         **settings,
     ) -> Problem:
-        """Pose a problem on a scene object.
+        """Pose a problem on a scene.
 
         Args:
-            scene: Loaded with ``optimize=False``.
+            scene: Loaded with ``optimize=False``; or a file, a folder or the name of a bundled scene, with which a run
+                folder gets the recovered scene as XML, too.
             parameters: Keys or globs, or a mapping from them to entries such as ``{"learning_rate": 0.05}``.
             targets: One linear image for each of the scene's sensors, in their order, or for each of ``views``
                 [H, W, C]; None if ``views`` names files.
@@ -101,7 +98,7 @@ class Problem:
         named = {name: settings.pop(name) for name in ("integrator", "optimizer") if name in settings}
         job = check_job(
             {
-                "scene": "",
+                "scene": "" if isinstance(scene, mi.Scene) else str(locate_scene(scene).resolve()),
                 "views": views,
                 "parameters": [{"key": key, **entry} for key, entry in entries.items()],
                 **{name: {"type": value} if isinstance(value, str) else value for name, value in named.items()},
@@ -110,7 +107,7 @@ class Problem:
             }
         )
         job = job.model_copy(update={"views": [with_absolute_images(view, Path.cwd()) for view in job.views]})
-        return cls._check(job, scene, targets, loss)
+        return cls._check(job, scene if isinstance(scene, mi.Scene) else _load_for(job), targets, loss)
 
     @classmethod
     def _check(
@@ -182,6 +179,12 @@ class Problem:
             # What an integrator remembers of edges belongs to the triangles before
             integrator=make_integrator(self.job.integrator.model_dump()),
         )
+
+
+def _load_for(job: Job) -> mi.Scene:
+    """The scene of a job, with the textures that it recovers in full precision."""
+    keys = [entry.key for entry in job.parameters if entry.kind == "value" and entry.key.endswith(("data", "*"))]
+    return load_scene(job.scene, float_textures=keys)
 
 
 def _check_views(views: Sequence[View], objective: Objective, moving: str) -> None:

@@ -14,7 +14,7 @@ from ..errors import InputError
 from .gradients import Seeds, differentiate, sum_of_priors
 from .problem import Problem
 from .section import NonNegative, Positive, Section
-from .views.pictures import attached_pictures, evaluated_pictures
+from .views.pictures import attached_pictures, evaluated_pictures, recorded_pictures
 
 #: Numbers that may be unknown where each costs a derivative image
 MOST_COLUMNS = 50
@@ -86,11 +86,13 @@ class _LeastSquares(_Method):
         sizes = [dr.width(latents[v.key]) for v in problem.variables]
         A, b, loss = np.zeros((sum(sizes), sum(sizes))), np.zeros(sum(sizes)), 0.0
         for index in views:
-            columns = []
-            for variable, size in zip(problem.variables, sizes, strict=True):
-                for k in range(size):
-                    r, column = _column(problem, latents, index, (variable.key, k), spp, seeds)
-                    columns.append(column)
+            view = _View(problem, latents, index, spp, seeds)
+            pairs = [
+                view.column((variable.key, k))
+                for variable, size in zip(problem.variables, sizes, strict=True)
+                for k in range(size)
+            ]
+            r, columns = pairs[-1][0], [column for _, column in pairs]
             J = np.stack(columns, axis=1) / np.sqrt(len(views))
             r = r / np.sqrt(len(views))
             A, b, loss = A + J.T @ J, b + J.T @ r, loss + float(r @ r)
@@ -240,21 +242,36 @@ def make_method(problem: Problem) -> GaussNewton | LevenbergMarquardt | Lbfgs | 
     return kind(problem, options)
 
 
-def _column(
-    problem: Problem, latents: drjit.opt.Optimizer, index: int, number: tuple[str, int], spp: int, seeds: Seeds
-) -> tuple[np.ndarray, np.ndarray]:
-    """Residuals of a view and their derivative by one number of one variable."""
-    for variable in problem.variables:
-        dr.set_grad(latents[variable.key], 0)
-    key, k = number
-    tangent = np.zeros(dr.width(latents[key]), np.float32)
-    tangent[k] = 1
-    dr.set_grad(latents[key], mi.Float(tangent))
-    problem.write_scene(latents)
-    pictures = attached_pictures(problem, problem.views[index], latents, spp, lambda label: seeds(label, index))
-    residuals = problem.objective.residuals(pictures["image"])
-    derivative = dr.forward_to(residuals)
-    return np.array(dr.detach(residuals), np.float64).ravel(), np.array(derivative, np.float64).ravel()
+class _View:
+    """Residuals of a view and their derivatives, all from the same paths where these can be recorded."""
+
+    def __init__(self, problem: Problem, latents: drjit.opt.Optimizer, index: int, spp: int, seeds: Seeds):
+        self._problem, self._latents, self._spp = problem, latents, spp
+        self._view, self._seed = problem.views[index], lambda label: seeds(label, index)
+        problem.write_scene(latents)
+        self._recorded = recorded_pictures(problem, self._view, latents, spp, self._seed, crossed=False)
+
+    def column(self, number: tuple[str, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Residuals and their derivative by one number of one variable."""
+        key, k = number
+        for variable in self._problem.variables:
+            dr.set_grad(self._latents[variable.key], 0)
+        tangent = np.zeros(dr.width(self._latents[key]), np.float32)
+        tangent[k] = 1
+        dr.set_grad(self._latents[key], mi.Float(tangent))
+        self._problem.write_scene(self._latents)
+        residuals = self._problem.objective.residuals(self._pictures()["image"])
+        derivative = dr.forward_to(residuals)
+        return np.array(dr.detach(residuals), np.float64).ravel(), np.array(derivative, np.float64).ravel()
+
+    def _pictures(self) -> dict:
+        """Pictures with tangents."""
+        if self._recorded is None:
+            return attached_pictures(self._problem, self._view, self._latents, self._spp, self._seed)
+        image = dr.detach(self._recorded.leaves[0])
+        dr.enable_grad(image)
+        dr.set_grad(image, self._recorded.recording.forward()[0])
+        return self._recorded.compare([image])
 
 
 def _loss(problem: Problem, latents: drjit.opt.Optimizer, views: Sequence[int], spp: int, seeds: Seeds) -> float:

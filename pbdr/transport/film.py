@@ -238,8 +238,9 @@ def develop(camera: Camera, L: mi.Spectrum, *parts, alpha: mi.Float = 0, motion:
     film.prepare([])
     position, measure, *boundary = parts or (camera.position, mi.Float(1))
     block = film.create_block()
-    # Neighbouring lanes of a pixel are summed before they reach memory
-    block.set_coalesce(block.coalesce() and camera.spp >= 4)
+    # Neighbouring lanes of a pixel are summed before they reach memory, which pays on GPUs alone
+    is_gpu = dr.backend_v(mi.Float) == dr.JitBackend.CUDA
+    block.set_coalesce(is_gpu and block.coalesce() and camera.spp >= 4)
     value = L * camera.response * measure
     camera.put(block, film, position, value, measure, mi.Float(alpha), [], camera.ray.wavelengths)
     film.put_block(block)
@@ -289,19 +290,23 @@ def _gather(camera: Camera, grad_in: mi.TensorXf, weights: mi.TensorXf) -> mi.Sp
     film = camera.sensor.film()
     rfilter, (width, height) = film.rfilter(), (int(n) for n in film.crop_size())
     share = mi.TensorXf(dr.select(weights > 0, grad_in[..., :3] / weights, 0)).array
+    pixel = dr.arange(mi.UInt32, width * height)
+    # Four channels, so that one instruction takes all of a pixel
+    padded = dr.ravel(mi.Vector4f(*(dr.gather(mi.Float, share, 3 * pixel + k) for k in range(3)), 0))
+    dr.eval(padded)
     position = camera.position - mi.ScalarVector2f(film.crop_offset())
-    reach = 0 if rfilter.is_box_filter() else math.ceil(rfilter.radius() - 0.5)
-    corner = mi.Point2i(dr.floor(position)) - reach
+    is_box, radius = rfilter.is_box_filter(), rfilter.radius()
+    corner = mi.Point2i(dr.floor(position)) if is_box else mi.Point2i(dr.ceil(position - 0.5 - radius))
     offset = mi.Vector2f(corner) + 0.5 - position
-    taps = range(2 * reach + 1)
-    across, down = ([mi.Float(1)] if reach == 0 else [rfilter.eval(c + k) for k in taps] for c in offset)
-    total = mi.Color3f(0)
+    taps = range(1 if is_box else math.ceil(2 * radius))
+    across, down = ([mi.Float(1)] if is_box else [rfilter.eval(c + k) for k in taps] for c in offset)
+    total = mi.Vector4f(0)
     for j in taps:
         for i in taps:
             x, y = corner.x + i, corner.y + j
             inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-            total += across[i] * down[j] * dr.gather(mi.Color3f, share, mi.UInt32(y * width + x), inside)
-    return mi.Spectrum(total * camera.response)
+            total += across[i] * down[j] * dr.gather(mi.Vector4f, padded, mi.UInt32(y * width + x), inside)
+    return mi.Spectrum(total.x, total.y, total.z) * camera.response
 
 
 def _leaves(motion: Motion | None, L: mi.Spectrum) -> list:

@@ -494,6 +494,14 @@ def test_from_scene_reads_photographs(tmp_path: Path, monkeypatch: pytest.Monkey
     assert problem.views[0].exposure == 2
 
 
+def test_from_scene_writes_the_recovered_scene_of_a_file(tmp_path: Path) -> None:
+    file, target = write_scene(tmp_path), np.full((16, 16, 3), 0.2, np.float32)
+    problem = pbdr.Problem.from_scene(file, [WALL], [target], spp=4, spp_evaluation=4, steps=2)
+    result = pbdr.optimize(problem, out=tmp_path / "run")
+    written = scene_parameters(load_scene(tmp_path / "run" / "scene"))
+    assert np.allclose(np.ravel(written[WALL]), result.values[WALL], atol=1e-4)
+
+
 def test_from_scene_keeps_a_run(tmp_path: Path) -> None:
     scene = load_scene(write_scene(tmp_path))
     target = np.full((16, 16, 3), 0.2, np.float32)

@@ -13,7 +13,7 @@ import pbdr
 from pbdr.errors import InputError
 from pbdr.optimize.gradients import differentiate
 from pbdr.optimize.loop import _Run
-from pbdr.optimize.second_order import _column
+from pbdr.optimize.second_order import _View
 from pbdr.scene import load_scene
 
 from ..tiny import ALPHA, WALL, write_job, write_scene
@@ -54,7 +54,8 @@ def test_columns_are_the_transpose_of_the_gradient(tmp_path: Path, photo: np.nda
     """Jᵀr from columns is half of the gradient from reverse mode, at equal random numbers."""
     made = problem(tmp_path, photo, {WALL: {"initial": 0.4}, ALPHA: {"initial": 0.2}}, {"type": "lbfgs"}, 1)
     run = _Run(made)
-    columns = [_column(made, run.optimizer, 0, number, 16, run._seed) for number in ((WALL, 1), (ALPHA, 0))]
+    view = _View(made, run.optimizer, 0, 16, run._seed)
+    columns = [view.column(number) for number in ((WALL, 1), (ALPHA, 0))]
     differentiate(made, run.optimizer, [0], 16, run._seed, crossed=False)
     expected = [np.array(dr.grad(run.optimizer[WALL]))[1], np.array(dr.grad(run.optimizer[ALPHA]))[0]]
     assert np.allclose([2 * r @ column for r, column in columns], expected, rtol=1e-3)

@@ -105,6 +105,43 @@ def test_frozen_steps_are_the_same_steps(scene: mi.Scene, key: str) -> None:
     assert frozen.experience.frozen.works
 
 
+def test_frozen_steps_notice_what_changes(scene: mi.Scene, tmp_path: Path) -> None:
+    """Numbers that are part of kernels, arrays of other sizes, and another scene."""
+    frozen, anew = (mi.load_dict({"type": "pbdr", "max_depth": 3}) for _ in range(2))
+    anew.experience.frozen.works = False
+
+    def compare(scene: mi.Scene, seed: int, spp: int = 4) -> None:
+        first, second = (
+            pbdr.step(scene, {WALL: mi.Color3f(0.4)}, 0, loss, spp=spp, seed=seed, integrator=integrator)
+            for integrator in (frozen, anew)
+        )
+        np.testing.assert_allclose(first.images[0], second.images[0], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(first.gradients[WALL], second.gradients[WALL], rtol=1e-3)
+
+    params = mi.traverse(scene)
+    changes = [
+        ("camera.near_clip", 3.7),
+        ("camera.film.crop_offset", mi.ScalarVector2u(3, 2)),
+        ("box.vertex_positions", 0.7 * params["box.vertex_positions"]),
+        ("camera.to_world", mi.Transform4f().translate([0.3, 0, 4]) @ mi.Transform4f().rotate([0, 1, 0], 180)),
+    ]
+    params["camera.film.crop_size"] = mi.ScalarVector2u(10, 10)
+    params.update()
+    for k in range(4):
+        compare(scene, k)
+    for key, value in changes:
+        params[key] = value
+        params.update()
+        for k in range(3):
+            compare(scene, k)
+    compare(scene, 1, spp=8)
+    other = load_scene(write_scene(tmp_path, color='<rgb name="reflectance" value="0.1"/>'))
+    for k in range(4):
+        compare(other, k)
+    compare(scene, 2)
+    assert frozen.experience.frozen.works
+
+
 def test_what_cannot_be_frozen_is_traced_anew(scene: mi.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments):
         raise RuntimeError("no such kernel")

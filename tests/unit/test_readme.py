@@ -23,11 +23,13 @@ def test_the_quick_start_has_two_blocks():
         assert block.startswith("python3 -m venv"), "each block must work without the other"
 
 
-def test_the_python_example_runs(fresh_python):
-    example = re.search(r"```python\n(.*?)```", README, flags=re.DOTALL)[1]
-    outcome = fresh_python(example)
+def test_the_python_examples_run(fresh_python):
+    examples = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(examples) == 2
+    outcome = fresh_python("\n".join(examples))
     assert outcome.code == 0, outcome.stderr
-    assert float(outcome.stdout.strip().strip("[]")) != 0
+    gradient, loss, value = (float(number.strip("[]")) for number in outcome.stdout.split())
+    assert gradient != 0 and loss > 0 and value != 0.3
 
 
 @pytest.mark.parametrize("name", own_integrators())

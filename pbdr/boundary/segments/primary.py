@@ -13,8 +13,9 @@ from ...transport.sensor import camera_rays, project, project_first_vertex
 from .base import Segments
 from .guide import Sampling
 
-#: Offset of boundary rays from their edge on the film, pixels
-FILM_OFFSET = 1e-3
+#: Offset of boundary rays from their edge on the film, as a share of the film and of the coordinates: some units in the
+#: last place. Outlines of fine meshes have corners of a thousandth of a pixel, which a larger offset cuts off
+OFFSET = 5e-7
 
 
 class Primary(Segments):
@@ -65,7 +66,10 @@ class Primary(Segments):
         normal *= dr.sign(dr.dot(normal, _on_film(sensor, seen, inward)))
 
         # Just outside the occluder: the background, unless something covers the edge
-        beside = dr.detach(mi.Point2f(seen.position) - normal * FILM_OFFSET)
+        coordinates = dr.maximum(dr.max(dr.abs(b)), dr.max(dr.abs(x0)))
+        film_size = float(dr.max(mi.ScalarVector2f(sensor.film().size())))
+        offset = OFFSET * (film_size + coordinates * dr.mean(dr.abs(seen.scale)) / dr.abs(seen.depth))
+        beside = dr.detach(mi.Point2f(seen.position) - normal * offset)
         ray, response = camera_rays(sensor, sampler, beside)
         active = at.active & (rcp_pmf > 0) & (seen.depth > sensor.near_clip())
         active &= in_sampled_area(sensor.film(), seen.position)

@@ -28,6 +28,7 @@ class Recorded:
     pictures: dict[str, Picture]
     recording: Recording
     leaves: list[mi.TensorXf]  #: the images that the pictures are made of
+    compare: Callable[[list[mi.TensorXf]], dict[str, Picture]]  #: pictures of other images
     loss: mi.TensorXf | None  #: where it is not ``objective`` of ``pictures``
 
     def finish(self) -> None:
@@ -77,18 +78,21 @@ def recorded_pictures(
         other = None
         if isinstance(view.exposure, Variable) and not objective:
             other = over_background(_render(problem, view, spp, seed("exposure")), view)
+    geometry = _geometry(problem, view, spp, seed)
+
+    def compare(images: list[mi.TensorXf]) -> dict[str, Picture]:
+        colors = [over_background(image, view) for image in images]
+        renderings = [exposed(color, view, latents, color if objective else other) for color in colors]
+        return {"image": Picture(renderings, view.target, view.mask)} | geometry
+
     leaves = [dr.detach(image) for image in images]
     dr.enable_grad(leaves)
-    colors = [over_background(leaf, view) for leaf in leaves]
-    renderings = [exposed(color, view, latents, color if objective else other) for color in colors]
-    geometry = _geometry(problem, view, spp, seed)
-    pictures = {"image": Picture(renderings, view.target, view.mask)} | geometry
-    loss = None
+    pictures, loss = compare(leaves), None
     if objective and not problem.objective.is_paired:
         with dr.suspend_grad():
-            mean = sum(dr.detach(rendering) for rendering in renderings) / 2
+            mean = sum(dr.detach(rendering) for rendering in pictures["image"].renderings) / 2
             loss = problem.objective({"image": Picture([mean], view.target, view.mask)} | geometry)
-    return Recorded(objective or problem.objective, pictures, recording, leaves, loss)
+    return Recorded(objective or problem.objective, pictures, recording, leaves, compare, loss)
 
 
 def attached_pictures(

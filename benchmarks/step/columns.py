@@ -1,0 +1,57 @@
+"""Least-squares systems from recorded paths against one forward rendering for each column, interleaved in one process.
+
+python benchmarks/step/columns.py [--rounds 8] [--write]
+
+The job is that of cornell_box: eight unknown numbers, one view.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import drjit as dr
+import mitsuba as mi
+import numpy as np
+import table
+
+import pbdr
+from pbdr.optimize import second_order
+from pbdr.optimize.job import check_job, load_job
+from pbdr.optimize.loop import _Run
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
+    options = parser.parse_args()
+    mi.set_variant("llvm_ad_rgb")
+    mi.set_log_level(mi.LogLevel.Error)
+    entries = load_job("cornell_box").model_dump(exclude_none=True) | {"optimizer": {"type": "levenberg_marquardt"}}
+    problem = pbdr.Problem.from_job(check_job(entries))
+    run, recorded = _Run(problem), second_order.recorded_pictures
+    seconds = []
+    for k in range(options.rounds + 2):
+        row = []
+        for function in (recorded, lambda *arguments, **named: None):
+            second_order.recorded_pictures = function
+            dr.sync_thread()
+            start = time.perf_counter()
+            run.method.system(problem, run.optimizer, [0], 16, lambda label, view, k=k: run._seed(label, view, k))
+            row.append(time.perf_counter() - start)
+        seconds.append(row)
+    ratio = np.divide(*np.array(seconds)[2:].T[::-1])
+    lines = [
+        "| unknown numbers | forward rendering / recorded: min – median – max |",
+        "| --- | --- |",
+        f"| 8 | {ratio.min():.2f} – {np.median(ratio):.2f} – {ratio.max():.2f} |",
+    ]
+    print(*lines, sep="\n")
+    if options.write:
+        table.write("columns.py", lines)
+
+
+if __name__ == "__main__":
+    main()
