@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import mitsuba as mi
 
 from . import boundary
+from .geometry import level_sets
 from .scene_parameters import ParameterInfo
 
-#: Mitsuba's integrators that sample moving silhouettes of shapes; they follow no moving sensor and no point light
+#: Mitsuba's integrators that sample moving silhouettes of shapes; see :func:`_beyond_projective`
 _PROJECTIVE = frozenset({"DirectProjectiveIntegrator", "PathProjectiveIntegrator"})
 
 #: Mitsuba's integrators that leave the derivative of moving visibility out without a warning
@@ -70,11 +69,13 @@ def _handles_motion(integrator: mi.Integrator, scene: mi.Scene, info: ParameterI
         return term.handles_discontinuities
     kind = type(integrator).__name__
     if kind in _PROJECTIVE:
-        return not _belongs_to([*scene.sensors(), *scene.emitters()], info)
+        return not _beyond_projective(scene, info)
     return kind not in _INTERIOR_ONLY and integrator.class_name() not in _INTERIOR_ONLY
 
 
-def _belongs_to(owners: Iterable[mi.Object], info: ParameterInfo) -> bool:
+def _beyond_projective(scene: mi.Scene, info: ParameterInfo) -> bool:
+    """Whether a parameter moves what projective integrators do not follow: sensors, point lights, level sets."""
+    owners = [*scene.sensors(), *scene.emitters(), *(s for s in scene.shapes() if s.class_name() == level_sets.KIND)]
     return any(info.key.startswith(f"{owner.id()}.") for owner in owners)
 
 
@@ -90,6 +91,6 @@ def _alternative(scene: mi.Scene, info: ParameterInfo) -> str:
     complete = [n for n, term in terms.items() if term.handles_discontinuities and not term.obstacle(scene)]
     if complete:
         return "use integrator 'pbdr' with boundary = " + " or ".join(f"'{name}'" for name in complete)
-    if _belongs_to([*scene.sensors(), *scene.emitters()], info):
+    if _beyond_projective(scene, info):
         return "no installed integrator delivers it"
     return "Mitsuba's 'prb_projective' delivers it for meshes with welded vertices"

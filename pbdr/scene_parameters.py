@@ -16,6 +16,8 @@ from .errors import InputError, suggestion
 _ATTACHED_SENSORS = frozenset({"PerspectiveCamera", "ThinLensCamera"})
 #: Lights without extent whose pose pbdr's integrators attach; area lights move with their shapes
 _ATTACHED_LIGHTS = frozenset({"DirectionalEmitter", "PointLight", "SpotLight"})
+#: Shapes whose parameters pbdr's integrators attach although Mitsuba marks them as not differentiable
+_ATTACHED_SHAPES = {"SDFGrid": frozenset({"to_world", "grid"})}
 _POSE_NAMES = frozenset({"to_world", "x_fov", "principal_point_offset_x", "principal_point_offset_y"})
 
 
@@ -186,6 +188,8 @@ def _derivative(parameters: mi.SceneParameters, key: str, value: object) -> tupl
         return True, True, "moves the light and its shadows"
     if owner.class_name() == "EnvironmentMapEmitter" and name == "to_world":
         return True, False, ""
+    if name in _ATTACHED_SHAPES.get(owner.class_name(), ()):
+        return True, True, "moves geometry"
     if flags & mi.ParamFlags.NonDifferentiable:
         return False, False, "Mitsuba does not differentiate it"
     # Mitsuba also marks materials whose sampling decisions change; only shapes move what hides what

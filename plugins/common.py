@@ -11,6 +11,7 @@ from mitsuba.python.ad.integrators.common import RBIntegrator
 from pbdr.boundary import BoundaryTerm, find
 from pbdr.errors import InputError
 from pbdr.geometry.attachment import Attachment
+from pbdr.geometry.level_sets import level_sets
 from pbdr.geometry.motion import material_point
 from pbdr.interior import Primal, Record, ReplayBackward, ReplayForward, Rule, Taped
 from pbdr.interior.recording import Experience, Recording, Tracer
@@ -225,9 +226,8 @@ class DifferentialIntegrator(RBIntegrator):
     def walk(self, scene, path: PathResult, motion: films.Motion, p: films.Pass) -> Walk:
         """Everything that a walk over recorded paths needs."""
         origin = dr.detach(motion.origin, True)
-        return Walk(
-            scene, self.limits, self.boundary.field(), mi.UInt32(p.seed), origin, path.L, self.boundary.warp_depth
-        )
+        field, depth = self.boundary.field(), self.boundary.warp_depth
+        return Walk(scene, self.limits, field, mi.UInt32(p.seed), origin, path.L, depth, level_sets(scene))
 
     def motion(
         self, scene, camera: films.Camera, p: films.Pass, *, forward: bool, adjoint: mi.TensorXf | None = None
@@ -247,9 +247,8 @@ class DifferentialIntegrator(RBIntegrator):
         warp = None
         if field := self.boundary.field():
             field.clear(forward=forward)
-            warp = Warp(
-                field, mi.sample_tea_32(mi.UInt32(p.seed), 0xCA3E)[0], self.boundary.warp_depth >= 1, forward=forward
-            )
+            stream = mi.sample_tea_32(mi.UInt32(p.seed), 0xCA3E)[0]
+            warp = Warp(field.for_camera(), stream, self.boundary.warp_depth >= 1, forward=forward)
         moved = project_first_vertex(camera.sensor, first, ray, camera.position, warp)
 
         def radiance(sampler: mi.Sampler, ray: mi.Ray3f, active: mi.Bool, limits: Limits) -> mi.Spectrum:

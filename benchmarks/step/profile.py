@@ -67,15 +67,13 @@ def ray_floor(setup: Setup, integrator: mi.Integrator, spp: int) -> float:
         arrays = VertexArrays(kept, 8 * path_count)
         path = integrator.trace(scene, camera, Store(arrays, path_count))
         dr.eval(path.L, arrays.counter)
-        count = int(arrays.counter[0])
-        p, ahead, to_light = (
-            kind(*(dr.reshape(part, count, shrink=True) for part in arrays.arrays[name]))
-            for name, kind in (("o", mi.Point3f), ("d", mi.Vector3f), ("light_d", mi.Vector3f))
-        )
+        vertices = arrays.load(camera.ray)
+        p, ahead, to_light = vertices.ray.o, vertices.ray.d, vertices.light_d
+        dr.eval(p, ahead, to_light, vertices.used)
 
         def cast() -> list:
-            hit = scene.ray_intersect_preliminary(mi.Ray3f(p, ahead), coherent=False)
-            return [hit.t, scene.ray_test(mi.Ray3f(p, to_light), coherent=False)]
+            hit = scene.ray_intersect_preliminary(mi.Ray3f(p, ahead), coherent=False, active=vertices.used)
+            return [hit.t, scene.ray_test(mi.Ray3f(p, to_light), coherent=False, active=vertices.used)]
 
         cast()
         return min(sum(k[0] for k in kernels(cast)[1]) for _ in range(REPEATS))

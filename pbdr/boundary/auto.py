@@ -67,7 +67,7 @@ class Auto(BoundaryTerm):
     @staticmethod
     def obstacle(scene: mi.Scene) -> str | None:
         reasons = [find(name).obstacle(scene) for name in CANDIDATES]
-        return reasons[0] if all(reasons) else None
+        return ", and ".join(dict.fromkeys(reasons)) if all(reasons) else None
 
     def samples(self, context: Context) -> list[FilmSamples]:
         return self._term().samples(context)

@@ -12,12 +12,16 @@ from __future__ import annotations
 import mitsuba as mi
 
 from ..errors import InputError
+from ..geometry import level_sets
 from ..geometry.curves import ROUND_SHAPES
 from ..geometry.edges import placed_shapes
 from ..transport.film import Context, FilmSamples
 from ..transport.velocity import VelocityField
 from . import fields, register
 from .base import BoundaryTerm
+
+#: Shapes without vertices whose outlines are known
+KNOWN = {*ROUND_SHAPES, level_sets.KIND}
 
 
 @register("warped_area")
@@ -47,11 +51,13 @@ class WarpedArea(BoundaryTerm):
         if depth < -1:
             raise InputError(f"'warp_depth' must be at least 0, or -1 for all segments, got {depth}")
         self.warp_depth = depth if depth >= 0 else 0xFFFFFFFF
-        if props.get("max_depth", 6) == -1:
+        max_depth = props.get("max_depth", 6)
+        self._camera_only = min(self.warp_depth, max_depth) <= 1
+        if max_depth == -1:
             raise InputError("'max_depth' must be finite with boundary = 'warped_area', got -1")
 
     def prepare(self, scene: mi.Scene, sensor: mi.Sensor) -> None:
-        self._field.prepare(scene)
+        self._field.prepare(scene, sensor, camera_only=self._camera_only)
 
     def field(self) -> VelocityField:
         return self._field
@@ -60,13 +66,15 @@ class WarpedArea(BoundaryTerm):
     def obstacle(scene: mi.Scene) -> str | None:
         for owner in scene.shapes():
             members = placed_shapes(scene, owner)
-            unknown = [m for m in members if not m.is_mesh() and (m is not owner or m.class_name() not in ROUND_SHAPES)]
+            unknown = [m for m in members if not m.is_mesh() and (m is not owner or m.class_name() not in KNOWN)]
             if unknown or not members:
                 return (
                     f"shape '{owner.id()}' is a {(unknown or [owner])[0].class_name()}, whose silhouette boundary = "
-                    "'warped_area' does not know; it takes meshes, rectangles, spheres, disks, cylinders and instances "
-                    "of meshes"
+                    "'warped_area' does not know; it takes meshes, rectangles, spheres, disks, cylinders, "
+                    "sdfgrids and instances of meshes"
                 )
+            if reason := level_sets.obstacle(owner):
+                return reason
             special = int(mi.BSDFFlags.Delta) | int(mi.BSDFFlags.Null)
             for shape in members:
                 if shape.bsdf() is not None and int(shape.bsdf().flags()) & special:

@@ -43,7 +43,7 @@ class Edge:
     border: mi.Bool  #: has one face only [N]
 
 
-def _mesh_edges(positions: np.ndarray, faces: np.ndarray) -> np.ndarray:
+def mesh_edges(positions: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Edges of a triangle mesh after welding: start, end, left, right as indices into ``positions``. [E, 4]"""
     representative, point = mesh.weld(positions)
     faces = representative[point][faces]
@@ -75,7 +75,7 @@ def build_edges(scene: mi.Scene) -> EdgeTable | None:
                 continue
             if shape not in shapes:
                 shapes.append(shape)
-            edges = _mesh_edges(*mesh.triangles(shape))
+            edges = mesh_edges(*mesh.triangles(shape))
             rows.append(np.column_stack([np.full((len(edges), 2), [shapes.index(shape), len(owners)]), edges]))
             owners.append(owner)
     table = np.concatenate(rows) if rows else np.zeros((0, 6), int)

@@ -41,7 +41,7 @@ class Outcome:
     response: mi.Spectrum  #: of the sensor [N]
     time: mi.Float  #: of the camera rays [N]
     wavelengths: list  #: of the camera rays; empty in variants without
-    vertices: dict  #: components of each field [capacity]
+    vertices: list  #: numbers of the kept vertices, by fours [4 · capacity]
     counter: mi.UInt32  #: vertices that wanted room [1]
 
     def camera(self, sensor: mi.Sensor, layout: Layout, put: Callable) -> films.Camera:
@@ -83,7 +83,7 @@ def trace_pass(
         wavelengths = list(samples.ray.wavelengths) if mi.is_spectral else []
         return Outcome(
             images, weights, path.L, path.valid, samples.position, samples.response, samples.ray.time, wavelengths,
-            arrays.arrays, arrays.counter,
+            arrays.rows, arrays.counter,
         )  # fmt: skip
 
 

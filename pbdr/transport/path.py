@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import drjit as dr
 import mitsuba as mi
 
+from ..geometry.level_sets import is_level_set
 from ..geometry.motion import area_jacobian, material_point
 from ..geometry.sliding import meet_tangent_plane
 from .emitter import emitters_move, follow_emitter, power_heuristic
@@ -172,11 +173,13 @@ def vertex_weight(
     if dr.grad_enabled(si.p):
         next_si = material_point(pi_next, ray_next, mi.RayFlags.Minimal | mi.RayFlags.dPdUV, active)
         on_surface = active & next_si.is_valid()
+        # Rays that follow a field do not follow level sets, whose points have no identity of their own
+        follows = on_surface if bend is None else on_surface & ~is_level_set(pi_next.shape)
         offset = next_si.p - si.p
         distance2 = dr.squared_norm(offset)
-        wo = dr.replace_grad(wo, dr.select(on_surface, offset * dr.rsqrt(distance2), wo))
+        wo = dr.replace_grad(wo, dr.select(follows, offset * dr.rsqrt(distance2), wo))
         geometry = dr.abs_dot(next_si.n, wo) * dr.rcp(distance2)
-        measure = dr.relative_grad(dr.select(on_surface, geometry, 1)) * area_jacobian(pi_next, next_si, on_surface)
+        measure = dr.relative_grad(dr.select(follows, geometry, 1)) * area_jacobian(pi_next, next_si, follows)
         if bend is not None:
             wo, measure = bend(si.p, wo, measure, active)
             ahead = dr.select(on_surface, meet_tangent_plane(si.p, wo, next_si, on_surface), si.p + wo)

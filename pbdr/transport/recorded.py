@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 import drjit as dr
 import mitsuba as mi
 
+from ..geometry.level_sets import LevelSet
 from ..geometry.motion import material_point
 from ..geometry.sliding import slide
 from .memory import Vertex, load
 from .path import direct_light, vertex_weight
-from .velocity import VelocityField, bend_ray
+from .velocity import RayField, VelocityField, bend_ray
 
 if TYPE_CHECKING:
     from .path import Limits
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 class Warp:
     """Bends the rays of one step by a velocity field, and hands gradients back to it."""
 
-    def __init__(self, field: VelocityField, stream: mi.UInt32, within: mi.Bool | bool, *, forward: bool):
+    def __init__(self, field: RayField, stream: mi.UInt32, within: mi.Bool | bool, *, forward: bool):
         """Prepare for the rays of one vertex.
 
         Args:
@@ -71,6 +72,7 @@ class Walk:
     origin: mi.Point3f  #: sensor vertex, detached [N]
     L: mi.Spectrum  #: radiance of each path, detached [N]
     warp_depth: int  #: path segments that follow the field, counted from the camera
+    level_sets: list[LevelSet]  #: of the scene, attached
 
 
 def _position(vertex: Vertex) -> mi.Point3f:
@@ -91,6 +93,9 @@ def _step(walk, vertices, ends, index, warp, active) -> tuple[mi.Spectrum, mi.Po
     previous, y = ends
     ray = mi.Ray3f(this.o, this.d)
     si = slide(this.pi, material_point(this.pi, ray, mi.RayFlags.All | mi.RayFlags.dNSdUV, active), y, active)
+    for level_set in walk.level_sets:
+        si.sh_frame.n = level_set.turn(si.sh_frame.n, si.p, active & (this.pi.shape == level_set.pointer()))
+        si.initialize_sh_frame()
     back = dr.normalize(previous - y)
     si.wi = dr.replace_grad(si.wi, dr.select(si.is_valid(), si.to_local(back), back))
     bsdf = si.bsdf(ray)

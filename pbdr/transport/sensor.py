@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import drjit as dr
 import mitsuba as mi
+import numpy as np
 
 from ..errors import InputError
+from ..geometry.level_sets import is_level_set
 from ..geometry.motion import area_jacobian, material_point
 from ..geometry.sliding import meet_tangent_plane
 
@@ -61,6 +63,47 @@ def sensor_vertex(sensor: mi.Sensor, ray: mi.Ray3f) -> mi.Point3f:
     to_local = dr.detach(to_world).inverse()
     o, d = to_local @ ray.o, to_local @ ray.d
     return to_world @ dr.detach(mi.Point3f(o - d * (o.z / d.z)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """Which directions a pinhole sees, by their slopes x/z and y/z in its frame; detached."""
+
+    origin: mi.Point3f  #: world space [1]
+    to_local: mi.Matrix3f  #: from world space to the camera's frame [1]
+    low: tuple[float, float]
+    high: tuple[float, float]
+
+    def slope(self, q: mi.Vector3f) -> tuple[mi.Point2f, mi.Vector3f, mi.Vector3f]:
+        """Slopes of directions and the gradients of both by the direction, for unit length. [N] each"""
+        local = self.to_local @ q
+        rcp_z = dr.rcp(local.z)
+        u, v = local.x * rcp_z, local.y * rcp_z
+        gradients = (mi.Vector3f(rcp_z, 0, -u * rcp_z), mi.Vector3f(0, rcp_z, -v * rcp_z))
+        return mi.Point2f(u, v), *(mi.Vector3f(self.to_local.T @ g) for g in gradients)
+
+    def direction(self, slope: mi.Point2f) -> mi.Vector3f:
+        """The direction of a slope, unit length, world space. [N]"""
+        return mi.Vector3f(self.to_local.T @ dr.normalize(mi.Vector3f(slope.x, slope.y, 1)))
+
+
+def window(sensor: mi.Sensor) -> Window:
+    """The window of a perspective sensor's film, with the border that filters need."""
+    film = sensor.film()
+    with dr.suspend_grad():
+        to_world = dr.detach(sensor.world_transform())
+        matrix = to_world.matrix
+        columns = [dr.normalize(mi.Vector3f(matrix[0, k], matrix[1, k], matrix[2, k])) for k in range(3)]
+        origin = to_world @ mi.Point3f(0)
+        ends = [project(sensor, origin, to_world @ mi.Vector3f(s, s, 1)).position for s in (0, 1)]
+        at_0, at_1 = (np.array(p, np.float64).reshape(2) for p in ends)
+    corner, border = np.array(film.crop_offset(), float).reshape(2), film.rfilter().border_size()
+    pixels = np.stack([corner - border, corner + np.array(film.crop_size(), float).reshape(2) + border])
+    slopes = (pixels - at_0) / (at_1 - at_0)
+    to_local = mi.Matrix3f([[c.x, c.y, c.z] for c in columns])
+    # Literals would make new kernels for each view
+    dr.make_opaque(origin, to_local)
+    return Window(origin, to_local, tuple(slopes.min(0)), tuple(slopes.max(0)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +162,8 @@ def project_first_vertex(
 
     A film sample u becomes a function of the material point that it sees, so that the film integral turns into one over
     surfaces: du = |n·(x₁−x₀)| / z³ · |P| · J dA(p), with z the depth of x₁ in the camera and |P| the area scale of the
-    projection. Directions that leave the scene stand for points at infinity.
+    projection. Directions that leave the scene stand for points at infinity, and so do, for rays that follow a field,
+    those that meet level sets, whose points have no identity of their own.
 
     Args:
         pi: Hits of the camera rays. [N]
@@ -130,18 +174,19 @@ def project_first_vertex(
     x0 = sensor_vertex(sensor, ray)
     si = material_point(pi, ray, mi.RayFlags.Minimal | mi.RayFlags.dPdUV)
     hit = si.is_valid()
-    offset = dr.select(hit, si.p - x0, dr.detach(ray.d))
+    follows = hit if bend is None else hit & ~is_level_set(pi.shape)
+    offset = dr.select(follows, si.p - x0, dr.detach(ray.d))
     projected = project(sensor, x0, offset)
-    area = dr.relative_grad(film_area_density(projected, offset, si.n, hit))
-    measure = area * area_jacobian(pi, si, hit)
-    vertex = dr.select(hit, si.p, x0 + offset)
+    area = dr.relative_grad(film_area_density(projected, offset, si.n, follows))
+    measure = area * area_jacobian(pi, si, follows)
+    vertex = dr.select(follows, si.p, x0 + offset)
     if bend is None:
         return FilmPoint(dr.replace_grad(position, projected.position), measure, x0, vertex)
 
     # The field lives on the sphere of directions; its film area differs from that of the material point
     direction = dr.normalize(offset)
-    solid_angle = dr.select(hit, dr.abs_dot(si.n, direction) * dr.rcp(dr.squared_norm(offset)), 1)
-    on_sphere = dr.relative_grad(solid_angle) * area_jacobian(pi, si, hit)
+    solid_angle = dr.select(follows, dr.abs_dot(si.n, direction) * dr.rcp(dr.squared_norm(offset)), 1)
+    on_sphere = dr.relative_grad(solid_angle) * area_jacobian(pi, si, follows)
     d, measure = bend(x0, direction, on_sphere, mi.Bool(True))
     projected = project(sensor, x0, d)
     measure *= dr.relative_grad(film_area_density(projected, d, si.n, mi.Bool(False)))

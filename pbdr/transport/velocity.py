@@ -66,31 +66,8 @@ def bend_ray(
     return direction + s - share * moved, measure + spread - share * (measure - 1), (velocity, divergence)
 
 
-class VelocityField(abc.ABC):
-    """Continuous velocities on the sphere of directions around a point that agree with every silhouette's own.
-
-    Warped-area sampling [Bangaru et al. 2020; Xu et al. 2023] turns boundary integrals into area integrals of the
-    divergence of such a field. Fields are linear in the motion of the scene.
-    """
-
-    #: As in ``warp_field="name"``; set on registration
-    name: str
-
-    def obstacle(self, scene: mi.Scene) -> str | None:
-        """What in a scene this field does not know, as a sentence; None by default."""
-        return None
-
-    @abc.abstractmethod
-    def prepare(self, scene: mi.Scene) -> None:
-        """Collect the boundaries of a scene; called once for each derivative."""
-
-    @abc.abstractmethod
-    def clear(self, *, forward: bool) -> None:
-        """Take over the tangents of the scene's parameters, or set all adjoints to 0; called before each pass."""
-
-    @abc.abstractmethod
-    def send_adjoints(self) -> None:
-        """Queue collected adjoints for the next reverse traversal."""
+class RayField(abc.ABC):
+    """What rays can follow: a field of velocities that can be evaluated, and its transpose."""
 
     @abc.abstractmethod
     def evaluate(
@@ -120,3 +97,38 @@ class VelocityField(abc.ABC):
             field: What ``evaluate`` returned.
             adjoints: Gradients of its ``velocity`` and ``divergence``. [N] each
         """
+
+
+class VelocityField(RayField):
+    """Continuous velocities on the sphere of directions around a point that agree with every silhouette's own.
+
+    Warped-area sampling [Bangaru et al. 2020; Xu et al. 2023] turns boundary integrals into area integrals of the
+    divergence of such a field. Fields are linear in the motion of the scene.
+    """
+
+    #: As in ``warp_field="name"``; set on registration
+    name: str
+
+    def obstacle(self, scene: mi.Scene) -> str | None:
+        """What in a scene this field does not know, as a sentence; None by default."""
+        return None
+
+    @abc.abstractmethod
+    def prepare(self, scene: mi.Scene, sensor: mi.Sensor, *, camera_only: bool) -> None:
+        """Collect the boundaries of a scene; called once for each derivative.
+
+        Args:
+            camera_only: Whether no rays but the sensor's will follow the field.
+        """
+
+    def for_camera(self) -> RayField:
+        """The field for rays from the sensor, of the same mean effect; itself by default."""
+        return self
+
+    @abc.abstractmethod
+    def clear(self, *, forward: bool) -> None:
+        """Take over the tangents of the scene's parameters, or set all adjoints to 0; called before each pass."""
+
+    @abc.abstractmethod
+    def send_adjoints(self) -> None:
+        """Queue collected adjoints for the next reverse traversal."""

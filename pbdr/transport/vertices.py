@@ -85,20 +85,21 @@ class Kept:
 
 
 class VertexArrays:
-    """Room for a number of vertices, and a counter that goes on where the room ends."""
+    """Room for a number of vertices, and a counter that goes on where the room ends.
 
-    def __init__(self, kept: Kept, capacity: int, arrays: dict[str, list] | None = None, counter=None):
+    Four numbers of a vertex lie side by side, so that one instruction stores them.
+    """
+
+    def __init__(self, kept: Kept, capacity: int, rows: list[mi.Float] | None = None, counter=None):
         """Make room, or take what is there.
 
         Args:
             capacity: Vertices that there is room for.
-            arrays: Components of each of ``kept.fields``. [capacity] each
+            rows: All numbers of ``kept.fields``, by fours. [4 · capacity] each
             counter: Vertices that wanted room. [1]
         """
         self.kept, self.capacity = kept, capacity
-        self.arrays = arrays or {
-            name: [dr.empty(part, capacity) for part in _parts(kind)] for name, kind in kept.fields.items()
-        }
+        self.rows = rows or [dr.empty(mi.Float, 4 * capacity) for _ in range(-(-kept.bytes_per_vertex // 16))]
         self.counter = dr.opaque(mi.UInt32, 0) if counter is None else counter
 
     def append(self, vertex: Vertex, lane: mi.UInt32) -> None:
@@ -111,9 +112,14 @@ class VertexArrays:
         slot = dr.scatter_inc(self.counter, mi.UInt32(0), active)
         active &= slot < self.capacity
         values = _values(vertex, lane)
-        for name, parts in self.arrays.items():
-            for part, value in zip(parts, _components(values[name]), strict=True):
-                dr.scatter(part, value, slot, active)
+        numbers = [
+            dr.reinterpret_array(mi.Float, dr.detach(part)) if dr.is_integral_v(part) else dr.detach(part)
+            for name in self.kept.fields
+            for part in _components(values[name])
+        ]
+        for k, row in enumerate(self.rows):
+            four = [*numbers[4 * k : 4 * k + 4], 0, 0, 0][:4]
+            dr.scatter(row, mi.Vector4f(*four), slot, active)
 
     def load(self, camera_ray: mi.Ray3f) -> StoredVertices:
         """All of the room, with what is in it.
@@ -123,10 +129,16 @@ class VertexArrays:
         """
         index = dr.arange(mi.UInt32, self.capacity)
         used = index < dr.gather(mi.UInt32, self.counter, dr.zeros(mi.UInt32, self.capacity))
+        # What was there before the first vertex is of no type: not even a pointer may be followed
+        numbers = [number for row in self.rows for number in dr.gather(mi.Vector4f, row, index, used)]
         fields = {}
         for name, kind in self.kept.fields.items():
-            # What was there before the first vertex is of no type: not even a pointer may be followed
-            parts = [dr.select(used, part, 0) for part in self.arrays[name]]
+            types = _parts(kind)
+            parts = [
+                dr.reinterpret_array(part, number) if dr.is_integral_v(part) else number
+                for part, number in zip(types, numbers, strict=False)
+            ]
+            del numbers[: len(types)]
             fields[name] = parts[0] if dr.depth_v(kind) == 1 else kind(*parts)
         return StoredVertices.of(fields, used, camera_ray)
 

@@ -114,8 +114,8 @@ def glowing() -> dict:
     return {"box": {"type": "disk", "to_world": to_world, "emitter": {"type": "area", "radiance": 6.0}}}
 
 
-def fine_mesh(rings: int = 24) -> dict:
-    """A ball of a few thousand triangles, of which few are near a silhouette."""
+def fine_mesh(rings: int = 24, *, smooth: bool = False) -> dict:
+    """A ball of 4 rings (rings − 1) triangles, of which few are near a silhouette."""
     columns = 2 * rings
     θ, φ = np.meshgrid(np.pi * np.arange(1, rings) / rings, 2 * np.pi * np.arange(columns) / columns, indexing="ij")
     inner = np.stack([np.sin(θ) * np.cos(φ), np.sin(θ) * np.sin(φ), np.cos(θ)], axis=-1).reshape(-1, 3)
@@ -128,7 +128,7 @@ def fine_mesh(rings: int = 24) -> dict:
         faces += [np.stack([a + j, b + j, b + k], 1), np.stack([a + j, b + k, a + k], 1)]
     props = mi.Properties()
     props["bsdf"] = mi.load_dict(green())
-    mesh = mi.Mesh("box", len(points), sum(map(len, faces)), props=props)
+    mesh = mi.Mesh("box", len(points), sum(map(len, faces)), props=props, has_vertex_normals=smooth)
     params = mi.traverse(mesh)
     params["vertex_positions"] = np.float32(points).ravel()
     params["faces"] = np.uint32(np.concatenate(faces)).ravel()

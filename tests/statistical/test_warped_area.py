@@ -6,14 +6,39 @@ import mitsuba as mi
 import numpy as np
 import pytest
 
+from pbdr.capabilities import automatic_boundary
 from pbdr.compare.estimators import forward_gradient
+from pbdr.compare.perturbations import Perturbation
 from pbdr.compare.references import central_differences
 from pbdr.compare.statistics import assert_unbiased
 from pbdr.errors import InputError
 
-from .test_silhouettes import CASES, assert_transposes
+from .test_silhouettes import CASES, area, assert_transposes, fine_mesh, green, sky, stage
 
-FAST = ("occluder, area light", "camera")
+
+def level_set(radius: float = 0.35, **changes) -> dict:
+    """A ball as a level set that floats."""
+    axis = np.linspace(-0.5, 0.5, 16)
+    distance = np.linalg.norm(np.meshgrid(axis, axis, axis, indexing="ij"), axis=0) - radius
+    to_world = mi.ScalarTransform4f().translate([-0.6, -0.6, 0.3]).scale(1.2)
+    grid = mi.TensorXf(np.float32(distance[..., None]))
+    return {"box": {"type": "sdfgrid", "grid": grid, "to_world": to_world, "bsdf": green(), **changes}}
+
+
+P = Perturbation
+CASES = {
+    **CASES,
+    "level set": (lambda: stage(area(), level_set()), P.translate("box.to_world", (1, 0.2, 0.1))),
+    "level set, sky": (lambda: stage(sky(), level_set()), P.translate("box.to_world", (1, 0.2, 0.1))),
+    "level set is scaled": (lambda: stage(area(), level_set()), P.scale("box.to_world", (1, 0.5, 1))),
+    "level set shrinks": (lambda: stage(area(), level_set()), P.uniform("box.grid", step=0.02)),
+    "level set at rest, moving light": (
+        lambda: stage(area(), level_set()),
+        P.translate("lamp.to_world", (1, 0.5, 0.2)),
+    ),
+    "level set, camera": (lambda: stage(area(), level_set()), P.translate("camera.to_world", (1, 0, 0.3))),
+}
+FAST = ("occluder, area light", "camera", "level set shrinks")
 UNSUPPORTED = ("point light", "sphere grows", "receiver below an instance", "stacked boxes")
 
 
@@ -40,6 +65,39 @@ def test_forward_and_backward_are_transposes(name):
     build, direction = CASES[name]
     scene = build()
     assert_transposes(scene, direction, integrator, spp=16, tolerance=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("smooth", [True, False])
+def test_camera_rays_see_seventy_thousand_triangles(smooth):
+    scene = stage(sky(), fine_mesh(133, smooth=smooth))
+    assert scene.shapes()[1].face_count() > 70_000
+    direction = P.translate("box.vertex_positions", (1, 0.2, 0.1))
+    reference = central_differences(scene, direction, integrator=integrator("none", 1), spp=512, repeats=12)
+    warped = integrator(max_depth=1)
+    samples = [forward_gradient(scene, direction, warped, spp=64, seed=seed) for seed in range(10)]
+    assert_unbiased(np.stack(samples), reference)
+    assert_transposes(scene, direction, lambda: warped, spp=16, tolerance=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"normals": "analytic"}, "use normals = 'smooth'"),
+        ({"radius": 0.55}, "border of its grid"),
+    ],
+)
+def test_level_sets_without_an_outline_are_refused(changes, words):
+    scene = stage(area(), level_set(**changes))
+    for boundary in ("warped_area", "auto"):
+        with pytest.raises(InputError, match=words):
+            forward_gradient(scene, P.translate("box.to_world", (1, 0, 0)), integrator(boundary), spp=4)
+
+
+def test_auto_takes_warped_area_for_level_sets():
+    automatic = integrator("auto", max_depth=2)
+    forward_gradient(stage(area(), level_set()), P.translate("box.to_world", (1, 0, 0)), automatic, spp=1)
+    assert automatic_boundary(automatic) == "warped_area"
 
 
 def test_caps_refuse_round_shapes():

@@ -19,55 +19,18 @@ import drjit as dr
 import mitsuba as mi
 
 from ...errors import InputError
-from ...transport.velocity import VelocityField
+from ...transport.sensor import window
+from ...transport.velocity import RayField, VelocityField
 from . import register
-from .edge_list import EdgeList, Topology, closest_on_segment
+from .camera_blend import CameraBlend
+from .edge_list import EdgeList, Topology
+from .inverse_distance import Kernel
 from .round_list import OUTLINES, RoundList
+from .round_outlines import RoundOutlines
 from .weighted_mean import WeightedMean
 
-#: Smallest squared chord that is told from 0
-TINY = 1e-11
-
-#: Points less than half of this times the radius above a round shape lie on it and do not see its outline
-ON_SURFACE = 1e-4
-
-
-@dataclasses.dataclass
-class _Visit:
-    """One edge as seen from one origin in one direction."""
-
-    t: mi.Float  #: closest point along the edge
-    t_slope: mi.Vector3f  #: its gradient by the direction
-    rcp_distance: mi.Float  #: 1/|X−o|
-    stretch: mi.Float  #: (X−o)·e / |X−o|²
-    weight: mi.Float  #: K
-    weight_slope: mi.Vector3f  #: its gradient by the direction
-    active: mi.Bool
-
-    def add_weight(self, mean: WeightedMean) -> None:
-        """Add the edge's weight to the sums of a mean."""
-        mean.Z += self.weight
-        mean.dZ += self.weight_slope
-        mean.C += self.weight * self.rcp_distance
-        mean.c += (self.weight_slope - self.t_slope * (self.weight * self.stretch)) * self.rcp_distance
-
-    def add_motion(self, mean: WeightedMean, Ẋ: mi.Vector3f, ė: mi.Vector3f) -> None:
-        """Add the edge's motion.
-
-        Args:
-            Ẋ: Velocity of the closest point. [N]
-            ė: Its slope along the edge. [N]
-        """
-        W = Ẋ * self.rcp_distance
-        dW = ė * self.rcp_distance - W * self.stretch
-        mean.S += W * self.weight
-        mean.T += dr.dot(self.weight_slope, W) + self.weight * dr.dot(self.t_slope, dW)
-
-    def adjoints(self, δS: mi.Vector3f, δT: mi.Float) -> tuple[mi.Vector3f, mi.Vector3f]:
-        """Adjoints of the arguments of :meth:`add_motion`, given those of the sums."""
-        δdW = self.t_slope * (self.weight * δT)
-        δX = (δS * self.weight + self.weight_slope * δT - δdW * self.stretch) * self.rcp_distance
-        return δX, δdW * self.rcp_distance
+#: Up to so many silhouettes of a view are visited by every camera ray, of more only those nearby
+FEW_IN_VIEW = 32
 
 
 @register("blend")
@@ -78,15 +41,30 @@ class Blend(VelocityField):
         reach = props.get("warp_reach", 0.2)
         if not 0 < reach <= 1:
             raise InputError(f"'warp_reach' must be greater than 0 and at most 1, got {reach:g}")
-        #: squared chord of the reach
-        self.reach = reach**2
+        self._kernel = Kernel(reach**2)
         self._edges: EdgeList | None = None
         self._rounds: RoundList | None = None
+        self._outlines: RoundOutlines | None = None
+        self._view: CameraBlend | None = None
         self._topology = Topology()
 
-    def prepare(self, scene: mi.Scene) -> None:
+    def prepare(self, scene: mi.Scene, sensor: mi.Sensor, *, camera_only: bool) -> None:
+        reach = 2 * math.asin(min(0.5 * self._kernel.reach**0.5, 1))
         self._rounds = RoundList(scene, OUTLINES)
-        self._edges = EdgeList(scene, self._topology.edges(scene), 2 * math.asin(min(0.5 * self.reach**0.5, 1)))
+        self._outlines = RoundOutlines(self._rounds, self._kernel)
+        self._edges = EdgeList(scene, self._topology.edges(scene), reach)
+        self._view = None
+        if sensor.class_name() == "PerspectiveCamera":
+            view = window(sensor)
+            with dr.suspend_grad():
+                silhouettes = self._edges.seen_from(view.origin)
+            if dr.width(silhouettes) > FEW_IN_VIEW:
+                self._view = CameraBlend(self._edges, self._outlines, self._kernel, view, silhouettes)
+        if not (self._view and camera_only):
+            self._edges.prepare_search()
+
+    def for_camera(self) -> RayField:
+        return self._view or self
 
     def clear(self, *, forward: bool) -> None:
         for curves in (self._edges, self._rounds):
@@ -94,74 +72,14 @@ class Blend(VelocityField):
                 curves.receive_tangents()
             else:
                 curves.clear()
+        if self._view:
+            self._view.clear(forward=forward)
 
     def send_adjoints(self) -> None:
+        if self._view:
+            self._view.send_adjoints()
         self._edges.send_adjoints()
         self._rounds.send_adjoints()
-
-    def _visit(self, a: mi.Vector3f, b: mi.Vector3f, q: mi.Vector3f, active: mi.Bool) -> _Visit:
-        """The point of a straight edge that is closest to a direction.
-
-        Args:
-            a: Where the edge begins, relative to the origin. [N]
-            b: Where it ends. [N]
-        """
-        e = b - a
-        t, t_slope = closest_on_segment(a, e, q)
-        x = a + e * t
-        return self._weigh(q, x, e, t, t_slope, active)
-
-    def _weigh(self, q, x, e, t, t_slope, active) -> _Visit:
-        """Weight of the closest point x of a curve, whose tangent is e."""
-        rcp_distance = dr.rsqrt(dr.squared_norm(x))
-        to = x * rcp_distance
-        D = dr.maximum(dr.squared_norm(q - to), TINY)
-        root = self.reach / D - 1
-        active = active & (root > 0)
-        weight = dr.select(active, dr.square(root), 0)
-        # dK/dD · ∇D with ∇D = −2 to, without its part along q
-        slope = dr.select(active, 4 * root * self.reach / dr.square(D), 0)
-        across = to - q * dr.dot(q, to)
-        stretch = dr.select(active, dr.dot(x, e) * dr.square(rcp_distance), 0)
-        rcp_distance, t_slope = dr.select(active, rcp_distance, 0), dr.select(active, t_slope, 0)
-        return _Visit(t, t_slope, rcp_distance, stretch, weight, dr.select(active, across * slope, 0), active)
-
-    def _visit_round(
-        self, o: mi.Point3f, q: mi.Vector3f, index: mi.UInt32, active: mi.Bool
-    ) -> tuple[_Visit, mi.Vector3f, mi.Vector3f]:
-        """The closest point of an outline; also that point and the outline's tangent in object space."""
-        M, t, ball, side = self._rounds.place(index, active)
-        to_object = dr.rcp(M)
-        view = to_object @ (mi.Vector3f(o) - t)
-
-        # Cylinders: normals n with n·view = 1, across the axis
-        flat = mi.Vector3f(view.x, view.y, 0)
-        rcp_2 = dr.rcp(dr.squared_norm(flat))
-        n = flat * rcp_2 + mi.Vector3f(-flat.y, flat.x, 0) * (side * rcp_2 * dr.safe_sqrt(dr.rcp(rcp_2) - 1))
-        offset = t - mi.Vector3f(o)
-        a = M @ n + offset
-        axis = M @ mi.Vector3f(0, 0, 1)
-        line = self._visit(a, a + axis, q, active & ~ball & (rcp_2 < 1 - ON_SURFACE))
-
-        # Spheres: turn the direction toward the cone of tangents, around the centre
-        distance2 = dr.squared_norm(offset)
-        centre = offset * dr.rsqrt(distance2)
-        cos_θ = dr.dot(q, centre)
-        across = q - centre * cos_θ
-        sin_θ = dr.norm(across)
-        across *= dr.rcp(sin_θ)
-        cos2 = 1 - dr.rcp(dr.squared_norm(view))
-        cos_φ, sin_φ = dr.safe_sqrt(cos2), dr.rsqrt(dr.squared_norm(view))
-        x = (centre * cos_φ + across * sin_φ) * (dr.sqrt(distance2) * cos_φ)
-        around = dr.cross(centre, across)
-        tangent = around * (dr.sqrt(distance2) * cos_φ * sin_φ)
-        circle = self._weigh(
-            q, x, tangent, mi.Float(0), around * dr.rcp(sin_θ), active & ball & (cos2 > ON_SURFACE) & (sin_θ > 0)
-        )
-
-        p = dr.select(ball, to_object @ (x - offset), n + mi.Vector3f(0, 0, line.t))
-        onward = dr.select(ball, to_object @ tangent, mi.Vector3f(0, 0, 1))
-        return dr.select(ball, circle, line), p, onward
 
     @dr.syntax
     def evaluate(self, origin, direction, stream, active, forward):
@@ -172,24 +90,12 @@ class Blend(VelocityField):
             index, here = E.at_edge(cursor)
             todo &= here
             a, b, counts = E.silhouette(index, origin, todo)
-            v = self._visit(a, b, q, counts)
+            v = self._kernel.visit(a, b, q, counts)
             v.add_weight(mean)
             if dr.hint(forward, mode="scalar"):
-                ȧ = dr.gather(mi.Vector3f, E.start_grad, index, v.active)
-                ḃ = dr.gather(mi.Vector3f, E.end_grad, index, v.active)
-                v.add_motion(mean, dr.lerp(ȧ, ḃ, v.t), ḃ - ȧ)
+                v.add_motion(mean, *E.motion(index, v.t, v.active))
             cursor = E.following(cursor, origin, q, todo)
-
-        index = mi.UInt32(0)
-        todo = mi.Bool(active) & (self._rounds.size > 0)
-        while dr.hint(todo, exclude=[self], label="field, round shapes"):
-            v, p, onward = self._visit_round(origin, q, index, todo)
-            v.add_weight(mean)
-            if dr.hint(forward, mode="scalar"):
-                Ṁ, ṫ = self._rounds.motion(index, v.active)
-                v.add_motion(mean, Ṁ @ p + ṫ, Ṁ @ onward)
-            index += 1
-            todo &= self._rounds.has(index)
+        mean = self._outlines.add_to(mean, origin, q, active, forward)
         return dataclasses.replace(mean.velocity(q, 1), kept=(mean,))
 
     @dr.syntax
@@ -202,18 +108,7 @@ class Blend(VelocityField):
             index, here = E.at_edge(cursor)
             todo &= here
             a, b, counts = E.silhouette(index, origin, todo)
-            v = self._visit(a, b, q, counts)
-            δX, δe = v.adjoints(δS, δT)
-            dr.scatter_add(E.start_grad, δX * (1 - v.t) - δe, index, v.active)
-            dr.scatter_add(E.end_grad, δX * v.t + δe, index, v.active)
+            v = self._kernel.visit(a, b, q, counts)
+            E.add(index, v.t, v.adjoints(δS, δT), v.active)
             cursor = E.following(cursor, origin, q, todo)
-
-        index = mi.UInt32(0)
-        todo = mi.Bool(active) & (field.rest < 1) & (self._rounds.size > 0)
-        while dr.hint(todo, exclude=[self], label="field, adjoint, round shapes"):
-            v, p, onward = self._visit_round(origin, q, index, todo)
-            δX, δe = v.adjoints(δS, δT)
-            rows = [p * δX[i] + onward * δe[i] for i in range(3)]
-            self._rounds.add(index, rows, δX, v.active)
-            index += 1
-            todo &= self._rounds.has(index)
+        self._outlines.deposit(origin, q, δS, δT, mi.Bool(active) & (field.rest < 1))

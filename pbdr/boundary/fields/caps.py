@@ -79,9 +79,10 @@ class Caps(VelocityField):
                 )
         return None
 
-    def prepare(self, scene: mi.Scene) -> None:
+    def prepare(self, scene: mi.Scene, sensor: mi.Sensor, *, camera_only: bool) -> None:
         # From inside a cap, the edge that its rim touches is at most a diameter away
         self._edges = EdgeList(scene, self._topology.edges(scene), 2 * self.reach)
+        self._edges.prepare_search()
 
     def clear(self, *, forward: bool) -> None:
         if forward:

@@ -11,8 +11,9 @@ import mitsuba as mi
 import numpy as np
 
 from ...geometry.edges import Edge, EdgeTable, build_edges, look_up
-from ...geometry.placements import placement_of
 from .edge_tree import build_tree, spatial_order
+from .level_set_edges import OWN, LevelSetEdges
+from .rims import Rims
 
 #: Faces that meet at less than this angle, in radians, count as one plane
 FLAT = 1e-3
@@ -22,9 +23,6 @@ SHARP = 0.5
 
 #: Up to so many edges are visited one after the other, more through a tree
 FEW = 48
-
-#: Edges of the polygon that stands for a rim
-RIM_EDGES = 64
 
 
 class Topology:
@@ -52,13 +50,14 @@ class EdgeList:
     """
 
     def __init__(self, scene: mi.Scene, table: EdgeTable | None, reach: float):
-        """Select and evaluate the edges of a table, and rims of disks and cylinders.
+        """Select and evaluate the edges of a table, rims, and edges that stand for level sets.
 
         Args:
             reach: Angle, in radians, beyond which edges do not matter.
         """
-        self._table, self._sine = table, float(np.sin(min(reach, 1.5)))
-        self._rims, self._tree = _rims(scene), None
+        self._sine, self._tree = float(np.sin(min(reach, 1.5))), None
+        sources = [_TableEdges(table) if table else None, Rims.of(scene), LevelSetEdges.of(scene)]
+        self._sources = [source for source in sources if source]
         with dr.suspend_grad():
             columns = self._select()
             self.size = len(columns[0])
@@ -73,33 +72,33 @@ class EdgeList:
 
     def _select(self) -> list[np.ndarray]:
         """Arrays of the edges that count, in spatial order. [E, 3] each"""
-        columns = [np.zeros((0, 3))] * 4
-        always = np.zeros(0, bool)
-        table = self._table
-        if table:
-            edge = look_up(table, dr.arange(mi.UInt32, table.count))
-            left, right, angle = _faces(edge)
-            smooth = dr.gather(mi.Bool, mi.MeshPtr(table.shapes).has_vertex_normals(), table.shape)
-            always = np.array(edge.border | (angle > dr.select(smooth, SHARP, FLAT)))
-            counts = always | np.array(angle > FLAT)
-            columns = [np.array(a, np.float64).T for a in (edge.start, edge.end, left, right)]
-        else:
-            counts = always
-        if self._rims:
-            a, b = (np.array(p, np.float64).T for p in self._rims.ends())
-            toward = self._rims.toward(a)
-            columns = [np.concatenate([c, r]) for c, r in zip(columns, (a, b, toward, toward), strict=True)]
-            always, counts = (np.concatenate([flags, np.ones(len(a), bool)]) for flags in (always, counts))
+        parts = [source.columns() for source in self._sources] + [(*[np.zeros((0, 3))] * 4, np.zeros(0), np.zeros(0))]
+        start, end, left, right, always, counts = (np.concatenate(column) for column in zip(*parts, strict=True))
         counts = np.flatnonzero(counts)
-        start, end, left, right = (c[counts] for c in columns)
-        always = always[counts]
+        start, end, left, right = (c[counts] for c in (start, end, left, right))
+        always = always[counts].astype(bool)
         order = np.arange(len(counts))
         if len(counts) > FEW:
             order = spatial_order((start + end) / 2)
-            normals = np.stack([n / np.maximum(np.linalg.norm(n, axis=1, keepdims=True), 1e-30) for n in (left, right)])
-            self._tree = build_tree(start[order], end[order], normals[:, order], always[order])
         self._index = mi.UInt32(np.uint32(counts[order]))
-        return [start[order], end[order], left[order], np.where(always[:, None], left, right)[order]]
+        start, end, left, right, always = (c[order] for c in (start, end, left, right, always))
+        # Four times the squared distance from which on the edge counts; level sets come last
+        before = sum(
+            len(part[0])
+            for part, source in zip(parts, self._sources, strict=False)
+            if not isinstance(source, LevelSetEdges)
+        )
+        net = counts[order] >= before
+        self._least = mi.Float(np.float32((2 * OWN) ** 2 * ((end - start) ** 2).sum(1) * net)) if net.any() else None
+        self._bounds = (start, end, left, right, always)
+        return [start, end, left, np.where(always[:, None], left, right)]
+
+    def prepare_search(self) -> None:
+        """Build what it takes to find the edges near single rays."""
+        start, end, left, right, always = self._bounds
+        if self.size > FEW:
+            normals = np.stack([n / np.maximum(np.linalg.norm(n, axis=1, keepdims=True), 1e-30) for n in (left, right)])
+            self._tree = build_tree(start, end, normals, always)
 
     @dr.syntax
     def first(self, o: mi.Point3f, q: mi.Vector3f, active: mi.Bool) -> mi.UInt32:
@@ -128,16 +127,41 @@ class EdgeList:
         a, b, n2 = (dr.gather(mi.Vector4f, self._rows, 3 * index + k, active) for k in range(3))
         start, end = a.xyz - mi.Vector3f(o), b.xyz - mi.Vector3f(o)
         n1 = mi.Vector3f(a.w, b.w, n2.w)
-        return start, end, active & (dr.dot(n1, start) * dr.dot(n2.xyz, start) > 0)
+        active = active & (dr.dot(n1, start) * dr.dot(n2.xyz, start) > 0)
+        if self._least is not None:
+            # Points of a level set lie next to its net, and do not see the outline that the net has from there
+            active &= dr.squared_norm(start + end) > dr.gather(mi.Float, self._least, index, active)
+        return start, end, active
+
+    def between(self, index: mi.UInt32, o: mi.Point3f, active: mi.Bool) -> tuple[mi.Vector3f, mi.Vector3f]:
+        """Both ends of an edge relative to a point, detached. [N] each"""
+        a, b = (dr.gather(mi.Vector4f, self._rows, 3 * index + k, active) for k in range(2))
+        return a.xyz - mi.Vector3f(o), b.xyz - mi.Vector3f(o)
+
+    def motion(self, index: mi.UInt32, t: mi.Float, active: mi.Bool) -> tuple[mi.Vector3f, mi.Vector3f]:
+        """Velocity of a point of an edge, and its slope along the edge. [N] each
+
+        Args:
+            t: Where along the edge. [N]
+        """
+        ȧ = dr.gather(mi.Vector3f, self.start_grad, index, active)
+        ḃ = dr.gather(mi.Vector3f, self.end_grad, index, active)
+        return dr.lerp(ȧ, ḃ, t), ḃ - ȧ
+
+    def add(self, index: mi.UInt32, t: mi.Float, adjoints: tuple[mi.Vector3f, mi.Vector3f], active: mi.Bool) -> None:
+        """Add to the adjoints of an edge; the transpose of :meth:`motion`."""
+        δX, δe = adjoints
+        dr.scatter_add(self.start_grad, δX * (1 - t) - δe, index, active)
+        dr.scatter_add(self.end_grad, δX * t + δe, index, active)
+
+    def seen_from(self, o: mi.Point3f) -> mi.UInt32:
+        """The edges that count from a point. [S]"""
+        index = dr.arange(mi.UInt32, self.size)
+        return dr.gather(mi.UInt32, index, dr.compress(self.silhouette(index, o, mi.Bool(True))[2]))
 
     def attached(self) -> list[mi.Point3f]:
         """Both ends of all edges, attached to the scene's parameters. [E] each"""
-        ends = []
-        if self._table:
-            edge = look_up(self._table, dr.arange(mi.UInt32, self._table.count))
-            ends.append((edge.start, edge.end))
-        if self._rims:
-            ends.append(self._rims.ends())
+        ends = [source.ends() for source in self._sources]
         joined = [
             mi.Point3f(*(dr.concat([p[i] for p in parts]) for i in range(3))) for parts in zip(*ends, strict=True)
         ]
@@ -191,35 +215,25 @@ def _faces(edge: Edge) -> tuple[mi.Vector3f, mi.Vector3f, mi.Float]:
     return left, right, dr.select(dr.isfinite(angle), angle, 0)
 
 
-class _Rims:
-    """Rims of disks and cylinders as polygons; a kernel that is infinite on the rim does not see the difference."""
+class _TableEdges:
+    """The edges of meshes, rectangles and instances."""
 
-    def __init__(self, rows: list[tuple], shapes: list[mi.Shape]):
-        self._shapes = shapes
-        angle = np.linspace(0, 2 * np.pi, RIM_EDGES + 1)
-        circle = np.column_stack([np.cos(angle), np.sin(angle)])
-        points = [np.column_stack([circle, np.full(len(circle), height)]) for height, _ in rows]
-        self._start, self._end = (
-            mi.Point3f(np.concatenate(p).T.astype(np.float32))
-            for p in ([p[:-1] for p in points], [p[1:] for p in points])
-        )
-        self._owner = mi.UInt32(np.repeat(np.uint32([owner for _, owner in rows]), RIM_EDGES))
+    def __init__(self, table: EdgeTable):
+        self._table = table
+
+    def _edges(self) -> Edge:
+        return look_up(self._table, dr.arange(mi.UInt32, self._table.count))
+
+    def columns(self) -> tuple[np.ndarray, ...]:
+        """Ends and normals of the planes on both sides [E, 3], whether edges always count, whether they ever do. [E]"""
+        edge = self._edges()
+        left, right, angle = _faces(edge)
+        smooth = dr.gather(mi.Bool, mi.MeshPtr(self._table.shapes).has_vertex_normals(), self._table.shape)
+        always = np.array(edge.border | (angle > dr.select(smooth, SHARP, FLAT)))
+        corners = (np.array(a, np.float64).T for a in (edge.start, edge.end, left, right))
+        return *corners, always, always | np.array(angle > FLAT)
 
     def ends(self) -> tuple[mi.Point3f, mi.Point3f]:
         """Both ends of the edges, attached. [E] each"""
-        placement = placement_of(self._shapes, self._owner)
-        return placement.point(self._start), placement.point(self._end)
-
-    def toward(self, start: np.ndarray) -> np.ndarray:
-        """Any vectors that no viewpoint is likely to see at a right angle; rims always count. [E, 3]"""
-        return np.tile([0.5773, 0.5773, 0.5775], (len(start), 1))
-
-
-def _rims(scene: mi.Scene) -> _Rims | None:
-    shapes, rows = [], []
-    for shape in scene.shapes():
-        heights = {"Disk": (0.0,), "Cylinder": (0.0, 1.0)}.get(shape.class_name(), ())
-        rows += [(height, len(shapes)) for height in heights]
-        if heights:
-            shapes.append(shape)
-    return _Rims(rows, shapes) if rows else None
+        edge = self._edges()
+        return edge.start, edge.end

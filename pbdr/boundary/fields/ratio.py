@@ -68,7 +68,7 @@ class Ratio(VelocityField):
                 )
         return None
 
-    def prepare(self, scene: mi.Scene) -> None:
+    def prepare(self, scene: mi.Scene, sensor: mi.Sensor, *, camera_only: bool) -> None:
         self._surfaces = SurfaceList(scene)
 
     def clear(self, *, forward: bool) -> None:
