@@ -61,6 +61,10 @@ class Curves:
     count: int  #: C
     rings: Rings | None = None  #: curves of different shapes that lie on each other
 
+    def is_round(self, cell: mi.UInt32) -> mi.Bool:
+        """Whether cells lie on spheres, disks or cylinders. [N]"""
+        return dr.gather(mi.UInt32, self.curve, cell) >= (self.edges.count if self.edges else 0)
+
 
 @dataclasses.dataclass(frozen=True)
 class Place:

@@ -15,7 +15,10 @@ from .guide import Sampling
 
 #: Offset of boundary rays from their edge on the film, as a share of the film and of the coordinates: some units in the
 #: last place. Outlines of fine meshes have corners of a thousandth of a pixel, which a larger offset cuts off
-OFFSET = 5e-7
+EDGE_OFFSET = 7e-7
+
+#: The same beside round shapes, whose hits are less exact and whose outlines have no corners
+ROUND_OFFSET = 5e-6
 
 
 class Primary(Segments):
@@ -68,7 +71,8 @@ class Primary(Segments):
         # Just outside the occluder: the background, unless something covers the edge
         coordinates = dr.maximum(dr.max(dr.abs(b)), dr.max(dr.abs(x0)))
         film_size = float(dr.max(mi.ScalarVector2f(sensor.film().size())))
-        offset = OFFSET * (film_size + coordinates * dr.mean(dr.abs(seen.scale)) / dr.abs(seen.depth))
+        share = dr.select(self.curves.is_round(cell), ROUND_OFFSET, EDGE_OFFSET)
+        offset = share * (film_size + coordinates * dr.mean(dr.abs(seen.scale)) / dr.abs(seen.depth))
         beside = dr.detach(mi.Point2f(seen.position) - normal * offset)
         ray, response = camera_rays(sensor, sampler, beside)
         active = at.active & (rcp_pmf > 0) & (seen.depth > sensor.near_clip())
