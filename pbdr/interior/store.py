@@ -15,6 +15,7 @@ import drjit as dr
 import mitsuba as mi
 
 from ..geometry.motion import material_point
+from ..transport.emitter import emission_toward
 from ..transport.memory import Vertex
 from ..transport.path import vertex_weight
 from ..transport.vertices import Kept, StoredVertices, VertexArrays
@@ -60,7 +61,7 @@ def attached_light(scene: mi.Scene, kept: Kept, vertices: StoredVertices, L: mi.
     if kept.attachment.emitters.any:
         total += fields["throughput"] * fields["mis"] * si.emitter(scene).eval(si, fields["mis"] > 0)
         lit = on_surface & (fields["scale"] > 0)
-        emission = scene.eval_emitter_direction(si, vertices.direction_sample(), lit)
+        emission = emission_toward(scene, si, vertices.direction_sample(), lit)
         light = fields["throughput"] * fields["scale"] * emission
     else:
         light = fields["light"]

@@ -36,6 +36,28 @@ def emitters_move(scene: mi.Scene) -> bool:
     )
 
 
+def emission_toward(
+    scene: mi.Scene, si: mi.SurfaceInteraction3f, ds: mi.DirectionSample3f, active: mi.Bool
+) -> mi.Spectrum:
+    """Radiance of emitter samples at the points that they light, attached.
+
+    An environment is looked up by direction: Mitsuba takes the sample's texture coordinates, which follow neither the
+    rotation of the environment nor a direction that moves.
+
+    Args:
+        si: The lit points. [N]
+        ds: Samples, attached where their direction moves. [N]
+    """
+    emission = scene.eval_emitter_direction(si, ds, active)
+    environment = scene.environment()
+    if environment is None or not (dr.grad_enabled(ds.d) or carries_motion(environment)):
+        return emission
+    away = dr.zeros(mi.SurfaceInteraction3f, dr.width(ds.d))
+    away.wi, away.wavelengths, away.time = -ds.d, si.wavelengths, ds.time
+    on = active & (ds.emitter == mi.EmitterPtr(environment))
+    return dr.select(on, dr.replace_grad(emission, environment.eval(away, on)), emission)
+
+
 def follow_emitter(
     scene: mi.Scene,
     si: mi.SurfaceInteraction3f,

@@ -11,7 +11,7 @@ import mitsuba as mi
 from ..geometry.level_sets import is_level_set
 from ..geometry.motion import area_jacobian, material_point
 from ..geometry.sliding import meet_tangent_plane
-from .emitter import emitters_move, follow_emitter, power_heuristic
+from .emitter import emission_toward, emitters_move, follow_emitter, power_heuristic
 from .memory import LightSample, Vertex
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def direct_light(
             measure = mi.Float(1)
             if moving_emitters or dr.grad_enabled(si.p):
                 ds, measure = follow_emitter(scene, si, ds, moving=moving_emitters, active=active, bend=bend)
-            emission = scene.eval_emitter_direction(si, ds, active)
+            emission = emission_toward(scene, si, ds, active)
             rcp_pdf = dr.select(ds.pdf != 0, dr.rcp(dr.detach(ds.pdf)), 0)
             weight = dr.replace_grad(weight, emission * rcp_pdf * measure)
         f, pdf_bsdf = bsdf.eval_pdf(mi.BSDFContext(), si, si.to_local(ds.d), active)

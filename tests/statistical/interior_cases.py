@@ -13,6 +13,13 @@ def _texture(seed: int, height: int = 6, width: int = 8, scale: float = 1.0) -> 
     return {"type": "bitmap", "bitmap": mi.Bitmap(data), "raw": True}
 
 
+def _bright_window() -> mi.Bitmap:
+    """A dim sky with most of its light in one place."""
+    sky = np.full((8, 16, 3), 0.1, np.float32)
+    sky[1:3, 5:8] = 20
+    return mi.Bitmap(sky)
+
+
 def _stage(**content: dict) -> mi.Scene:
     """A textured floor seen from above, with whatever else is given."""
     transform = mi.ScalarTransform4f()
@@ -128,6 +135,10 @@ STILL = {
     "environment map": (
         lambda: _lit({"type": "envmap", "bitmap": _texture(3, 8, 16)["bitmap"]}),
         P.random("light.data"),
+    ),
+    "rotation of an environment map": (
+        lambda: _lit({"type": "envmap", "bitmap": _bright_window()}),
+        P.rotate("light.to_world", (0, 1, 0)),
     ),
     "constant environment": (
         lambda: _lit({"type": "constant", "radiance": {"type": "rgb", "value": [1, 0.8, 0.6]}}),

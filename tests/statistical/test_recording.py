@@ -25,9 +25,13 @@ def attach(scene: mi.Scene, key: str) -> dr.ArrayBase:
     """A fresh copy of a parameter that carries derivatives."""
     params = mi.traverse(scene)
     value, zero = dr.detach(params[key]), dr.opaque(mi.Float, 0)
-    leaf = type(value)(value.array + zero, value.shape) if dr.is_tensor_v(value) else type(value)(value + zero)
+    is_transform = isinstance(value, mi.AffineTransform4f)
+    if is_transform:
+        leaf = value.matrix + zero
+    else:
+        leaf = type(value)(value.array + zero, value.shape) if dr.is_tensor_v(value) else type(value)(value + zero)
     dr.enable_grad(leaf)
-    params[key] = leaf
+    params[key] = type(value)(leaf) if is_transform else leaf
     params.update()
     return leaf
 

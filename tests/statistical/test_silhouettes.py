@@ -215,6 +215,13 @@ def assert_transposes(scene, direction, make_integrator, *, spp: int, tolerance:
     assert backward == pytest.approx(np.vdot(adjoint, image), abs=tolerance * np.abs(adjoint * image).sum())
 
 
+def assert_mean(scene, direction, one: mi.Integrator, *, spp: int = 64, seeds: int = 10) -> None:
+    """The mean of independent gradients equals central differences of the integrator's own images."""
+    reference = central_differences(scene, direction, integrator=one, spp=8 * spp, repeats=12)
+    samples = [forward_gradient(scene, direction, one, spp=spp, seed=seed) for seed in range(seeds)]
+    assert_unbiased(np.stack(samples), reference)
+
+
 def marked(names) -> list:
     return [pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in names]
 
@@ -223,9 +230,7 @@ def marked(names) -> list:
 def test_mean_equals_central_differences(name):
     build, direction = CASES[name]
     scene = build()
-    reference = central_differences(scene, direction, integrator=integrator("none"), spp=512, repeats=12)
-    samples = [forward_gradient(scene, direction, integrator(), spp=64, seed=seed) for seed in range(10)]
-    assert_unbiased(np.stack(samples), reference)
+    assert_mean(scene, direction, integrator())
 
 
 @pytest.mark.parametrize("name", marked(CASES))
@@ -269,9 +274,7 @@ def test_hidden_emitters_in_view(direction):
     hiding = mi.load_dict({"type": "pbdr", "max_depth": 2, "hide_emitters": True})
     assert_transposes(scene, direction, lambda: hiding, spp=16, tolerance=1e-4)
     # Its edges are not seen, and what it hides is
-    reference = central_differences(scene, direction, integrator=hiding, spp=512, repeats=12)
-    samples = [forward_gradient(scene, direction, hiding, spp=64, seed=seed) for seed in range(10)]
-    assert_unbiased(np.stack(samples), reference)
+    assert_mean(scene, direction, hiding)
 
 
 def test_guide_by_adjoint_has_the_same_mean_and_less_noise():
@@ -313,9 +316,7 @@ def test_levels_leave_little_to_carry(monkeypatch):
 def test_without_boundary_term_is_biased():
     build, direction = CASES["occluder, area light"]
     scene = build()
-    reference = central_differences(scene, direction, integrator=integrator("none"), spp=512, repeats=12)
-    samples = [forward_gradient(scene, direction, integrator("none"), spp=64, seed=seed) for seed in range(10)]
-    assert_unbiased(np.stack(samples), reference)
+    assert_mean(scene, direction, integrator("none"))
 
 
 def grid() -> dict:

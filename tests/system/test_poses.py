@@ -228,7 +228,7 @@ def test_transforms_point_to_poses(scene: mi.Scene) -> None:
 _JOB = """scene = "scene.xml"
 spp = 16
 spp_evaluation = 256
-steps = 24
+steps = 40
 loss = "l2"
 
 [integrator]
