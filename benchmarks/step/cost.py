@@ -77,8 +77,8 @@ def ours(setup: Setup, integrator: mi.Integrator, spp: int, seed: int) -> dict:
     return done.gradients
 
 
-def stock(setup: Setup, integrator: mi.Integrator, spp: int, seed: int) -> dict:
-    """A step with Mitsuba's own means."""
+def stock(setup: Setup, integrator: mi.Integrator, spp: int, seed: int, spp_gradient: int = 0) -> dict:
+    """A step with Mitsuba's own means; the derivative takes as many samples as the image unless told otherwise."""
     params, zero = mi.traverse(setup.scene), dr.opaque(mi.Float, 0)
     leaves = {}
     for key, value in setup.values.items():
@@ -88,8 +88,9 @@ def stock(setup: Setup, integrator: mi.Integrator, spp: int, seed: int) -> dict:
     params.update(leaves)
     seeds = [dr.opaque(mi.UInt32, derive_seed(seed, label)) for label in ("primal", "gradient")]
     image = mi.render(
-        setup.scene, params, sensor=setup.sensor, integrator=integrator, spp=spp, seed=seeds[0], seed_grad=seeds[1]
-    )
+        setup.scene, params, sensor=setup.sensor, integrator=integrator, spp=spp, spp_grad=spp_gradient,
+        seed=seeds[0], seed_grad=seeds[1],
+    )  # fmt: skip
     dr.backward(setup.loss(image))
     return {key: dr.grad(leaf) for key, leaf in leaves.items()}
 

@@ -11,33 +11,19 @@ from __future__ import annotations
 import argparse
 
 import cost
-import drjit as dr
 import mitsuba as mi
 import numpy as np
 import table
 
 import pbdr
-from pbdr.seeds import derive_seed
 
 FACTORS = (0.97, 0.8, 0.5)
 
 
 def independent(setup: cost.Setup, integrator: mi.Integrator, spp: tuple[int, int], seed: int) -> np.ndarray:
     """A gradient from an image and a derivative of their own."""
-    params, zero = mi.traverse(setup.scene), dr.opaque(mi.Float, 0)
-    leaves = {}
-    for key, value in setup.values.items():
-        leaf = type(value)(value.array + zero, value.shape) if dr.is_tensor_v(value) else type(value)(value + zero)
-        dr.enable_grad(leaf)
-        leaves[key] = leaf
-    params.update(leaves)
-    seeds = [dr.opaque(mi.UInt32, derive_seed(seed, label)) for label in ("primal", "gradient")]
-    image = mi.render(
-        setup.scene, params, sensor=setup.sensor, integrator=integrator, spp=spp[0], spp_grad=spp[1],
-        seed=seeds[0], seed_grad=seeds[1],
-    )  # fmt: skip
-    dr.backward(setup.loss(image))
-    return np.concatenate([np.array(dr.grad(leaf), np.float64).ravel() for leaf in leaves.values()])
+    gradients = cost.stock(setup, integrator, spp[0], seed, spp_gradient=spp[1])
+    return np.concatenate([np.array(gradient, np.float64).ravel() for gradient in gradients.values()])
 
 
 def shared(setup: cost.Setup, integrator: mi.Integrator, spp: int, seed: int) -> np.ndarray:

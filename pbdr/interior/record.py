@@ -5,19 +5,13 @@ from __future__ import annotations
 import mitsuba as mi
 
 from ..transport.memory import Vertex, allocate, store
-from .base import Rule
+from .primal import Primal
 
 
-class Record(Rule):
+class Record(Primal):
     """Sums the light of all vertices and keeps them in memory local to each thread."""
 
     name = "record"
-
-    def start(self) -> tuple[mi.Spectrum, mi.Spectrum]:
-        return mi.Spectrum(0), mi.Spectrum(0)
-
-    def gather(self, L: mi.Spectrum, contribution: mi.Spectrum) -> mi.Spectrum:
-        return L + contribution
 
     def allocate(self, max_depth: int) -> dict:
         return allocate(max_depth)

@@ -19,22 +19,16 @@ from ..transport.emitter import emission_toward
 from ..transport.memory import Vertex
 from ..transport.path import vertex_weight
 from ..transport.vertices import Kept, StoredVertices, VertexArrays
-from .base import Rule
+from .primal import Primal
 
 
-class Store(Rule):
+class Store(Primal):
     """Sums the light of all vertices and keeps those that matter in arrays shared by all paths."""
 
     name = "store"
 
     def __init__(self, arrays: VertexArrays, path_count: int):
         self._arrays, self._path_count = arrays, path_count
-
-    def start(self) -> tuple[mi.Spectrum, mi.Spectrum]:
-        return mi.Spectrum(0), mi.Spectrum(0)
-
-    def gather(self, L: mi.Spectrum, contribution: mi.Spectrum) -> mi.Spectrum:
-        return L + contribution
 
     def record(self, memory: dict, index: mi.UInt32, vertex: Vertex, active: mi.Bool) -> None:
         self._arrays.append(vertex, dr.arange(mi.UInt32, self._path_count))
