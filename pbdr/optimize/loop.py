@@ -360,8 +360,9 @@ class _Run:
         """Write the recovered scene; a scene that has no place in XML does not cost the run its result."""
         from .export import export_scene
 
+        job = self.problem.job
         try:
-            export_scene(self.problem.scene, Path(self.problem.job.scene), {}, values, folder)
+            export_scene(self.problem.scene, Path(job.scene), job.scene_parameters, values, folder)
         except InputError as error:
             (folder / "scene.xml").unlink(missing_ok=True)
             mi.Log(mi.LogLevel.Warn, f"the recovered scene is not written: {error}")
