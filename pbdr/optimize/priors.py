@@ -11,7 +11,7 @@ import mitsuba as mi
 import numpy as np
 
 from ..errors import InputError, suggestion
-from .parameters import Variable
+from .parameters import Variable, sky_weights
 from .section import Positive, Section
 from .user_functions import is_import_path, load_function
 
@@ -63,12 +63,7 @@ class Prior:
 
     def _weighted(self, prior: mi.TensorXf) -> mi.Float:
         if self.is_sky and len(prior.shape) == 3:
-            height, width, _ = prior.shape
-            sines = np.sin(np.pi * (np.arange(height) + 0.5) / height)
-            rows = np.tile(sines[:, None, None] / sines.mean(), (1, width, 1))
-            # Repeated columns count once
-            rows[:, [0, -1]] = 0
-            prior = prior * mi.TensorXf(np.float32(rows * width / (width - 2)))
+            prior = prior * mi.TensorXf(np.float32(sky_weights(*prior.shape[:2])))
         return self.weight * dr.mean(prior, axis=None).array
 
 
