@@ -21,9 +21,10 @@ from .meshes.run import remesh_due, write_meshes
 from .outcome import Progress, Result, Step
 from .problem import Problem
 from .record import Record, json_text, write_text
-from .schedules import rate_factor
+from .schedules import FINAL, ScheduleEntry, rate_factor
 from .second_order import make_method
 from .symptoms import Symptoms, ambiguities
+from .views.order import lines_of_sight
 from .views.pictures import evaluated_pictures
 from .watching import TensorBoard, WeightsAndBiases
 
@@ -105,7 +106,7 @@ class _Run:
         self.is_interrupted = False
         self.record: Record | None = None
         self.optimizer = optimizers.make(problem.job.optimizer, problem.variables)
-        self.control = Control(problem.job)
+        self.control = Control(problem.job, lines_of_sight([view.sensor for view in problem.views]))
         self.method = make_method(problem)
         self.step = 0
         self.seconds = 0.0
@@ -207,10 +208,15 @@ class _Run:
         if job.minutes is not None:
             # Rates fall in time even if the time ends before the steps
             progress = max(progress, min(1.0, self.seconds / (60 * job.minutes)))
-        schedules = {v.key: problem.schedules.get(v.key, job.schedule) for v in problem.variables}
-        return {
-            key: rate_factor(entry, self.step, progress, job.learning_rate_final) for key, entry in schedules.items()
-        }
+        factors = {}
+        for variable in problem.variables:
+            entry = problem.schedules.get(variable.key, job.schedule)
+            final = job.learning_rate_final
+            if final is None:
+                # Where all numbers are divided by the largest moment, steps shrink with the gradient by themselves
+                final = 1.0 if entry is None and variable.is_uniform else FINAL
+            factors[variable.key] = rate_factor(entry or ScheduleEntry(), self.step, progress, final)
+        return factors
 
     def _end(self) -> str:
         """Why the run is over; empty if it is not."""

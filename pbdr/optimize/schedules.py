@@ -10,6 +10,8 @@ import pydantic
 from .section import Positive, Section
 
 _Count = pydantic.PositiveInt
+#: Factor of learning rates at the last step where nobody says otherwise
+FINAL = 0.1
 
 
 class ScheduleEntry(Section):

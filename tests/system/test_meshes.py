@@ -16,6 +16,7 @@ import pbdr
 from pbdr.errors import InputError
 from pbdr.geometry.mesh import triangles, weld
 from pbdr.optimize import optimizers
+from pbdr.optimize.loop import _Run
 from pbdr.optimize.meshes.remeshing import surface_distance
 from pbdr.scene import load_scene
 
@@ -33,6 +34,52 @@ def recovered(run: Path) -> tuple[np.ndarray, np.ndarray]:
     """Positions and faces of the mesh that a run has exported."""
     mesh = mi.load_dict({"type": "ply", "filename": str(run / "scene" / "meshes" / "ball.ply")})
     return triangles(mesh)
+
+
+# ------------------------------------------------------------------------ steps
+
+
+def test_an_outlier_does_not_shorten_later_steps(tmp_path: Path) -> None:
+    """A gradient that is 30 times too large at one point once: smooth steps go on with nearly the length they had."""
+    problem = pbdr.Problem.from_job(write_ball_job(tmp_path))
+    random = np.random.default_rng(0)
+    direction = random.normal(size=3 * 162)
+    lengths = {}
+    for outlier in (0.0, 30.0):
+        optimizer = optimizers.make(problem.job.optimizer, problem.variables)
+        for step in range(40):
+            gradient = direction * 1e-4
+            gradient[7] += outlier * 1e-4 * (step == 20)
+            dr.set_grad(optimizer[KEY], mi.Float(gradient.astype(np.float32)))
+            before = np.array(optimizer[KEY])
+            optimizers.step(optimizer, problem.variables)
+            lengths[outlier] = np.linalg.norm(np.delete(np.array(optimizer[KEY]) - before, 7))
+    assert 0.8 * lengths[0.0] < lengths[30.0] <= lengths[0.0]
+
+
+def test_a_gradient_that_grows_is_followed(tmp_path: Path) -> None:
+    """What stays ten times larger is no outlier."""
+    problem = pbdr.Problem.from_job(write_ball_job(tmp_path))
+    optimizer = optimizers.make(problem.job.optimizer, problem.variables)
+    for step in range(60):
+        dr.set_grad(optimizer[KEY], mi.Float(1e-4 if step < 10 else 1e-3) + dr.zeros(mi.Float, 3 * 162))
+        optimizers.step(optimizer, problem.variables)
+    mean = np.array(optimizer.state[KEY][3][1])
+    assert np.allclose(mean, 1e-3, rtol=0.01)
+
+
+def test_rates_of_a_mesh_stay(tmp_path: Path) -> None:
+    """Unless the job says otherwise: the largest moment of uniform steps hardly falls, so they shrink by themselves."""
+    file = write_ball_job(tmp_path)
+
+    def last(**changes: str) -> float:
+        run = _Run(pbdr.Problem.from_job(file, changes))
+        run.step = 5
+        return run._rate_factors()[KEY]
+
+    assert last() == 1
+    assert last(learning_rate_final="0.1") < 0.5 and last(**{"schedule.type": "cosine"}) < 0.5
+    assert last(**{"parameters.0.schedule.type": "cosine"}) < 0.5 and last(**{"parameters.0.uniform": "false"}) < 0.5
 
 
 # ------------------------------------------------------------- what is refused
