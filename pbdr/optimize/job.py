@@ -49,8 +49,8 @@ class Job(Section):
     spp_evaluation: int = pydantic.Field(default=256, ge=1)
     seed: int = pydantic.Field(default=0, ge=0)
     steps: int = pydantic.Field(default=100, ge=1)
-    learning_rate_final: float | None = pydantic.Field(default=None, gt=0, le=1)
-    schedule: ScheduleEntry | None = None
+    learning_rate_final: float = pydantic.Field(default=0.1, gt=0, le=1)
+    schedule: ScheduleEntry = ScheduleEntry()
     minutes: Positive | None = None
     stopping: StoppingEntry | None = None
     batch: int | None = pydantic.Field(default=None, ge=1)

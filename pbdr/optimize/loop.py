@@ -21,7 +21,7 @@ from .meshes.run import remesh_due, write_meshes
 from .outcome import Progress, Result, Step
 from .problem import Problem
 from .record import Record, json_text, write_text
-from .schedules import FINAL, ScheduleEntry, rate_factor
+from .schedules import BEGIN, UNIFORM_BEGIN, rate_factor
 from .second_order import make_method
 from .symptoms import Symptoms, ambiguities
 from .views.order import lines_of_sight
@@ -211,11 +211,8 @@ class _Run:
         factors = {}
         for variable in problem.variables:
             entry = problem.schedules.get(variable.key, job.schedule)
-            final = job.learning_rate_final
-            if final is None:
-                # Where all numbers are divided by the largest moment, steps shrink with the gradient by themselves
-                final = 1.0 if entry is None and variable.is_uniform else FINAL
-            factors[variable.key] = rate_factor(entry or ScheduleEntry(), self.step, progress, final)
+            begin = UNIFORM_BEGIN if variable.is_uniform else BEGIN
+            factors[variable.key] = rate_factor(entry, self.step, progress, job.learning_rate_final, begin=begin)
         return factors
 
     def _end(self) -> str:

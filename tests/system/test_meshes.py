@@ -68,18 +68,19 @@ def test_a_gradient_that_grows_is_followed(tmp_path: Path) -> None:
     assert np.allclose(mean, 1e-3, rtol=0.01)
 
 
-def test_rates_of_a_mesh_stay(tmp_path: Path) -> None:
+def test_rates_of_a_mesh_fall_late(tmp_path: Path) -> None:
     """Unless the job says otherwise: the largest moment of uniform steps hardly falls, so they shrink by themselves."""
     file = write_ball_job(tmp_path)
 
-    def last(**changes: str) -> float:
-        run = _Run(pbdr.Problem.from_job(file, changes))
-        run.step = 5
+    def factor(step: int, **changes: str) -> float:
+        run = _Run(pbdr.Problem.from_job(file, {"steps": "60", **changes}))
+        run.step = step
         return run._rate_factors()[KEY]
 
-    assert last() == 1
-    assert last(learning_rate_final="0.1") < 0.5 and last(**{"schedule.type": "cosine"}) < 0.5
-    assert last(**{"parameters.0.schedule.type": "cosine"}) < 0.5 and last(**{"parameters.0.uniform": "false"}) < 0.5
+    assert factor(50) == 1 and factor(55) == pytest.approx(0.1**0.5)
+    assert factor(50, **{"parameters.0.uniform": "false"}) == pytest.approx(0.1**0.5)
+    assert factor(45, **{"schedule.begin": "0.5"}) == pytest.approx(0.1**0.5)
+    assert factor(30, **{"parameters.0.schedule.type": "cosine"}) == pytest.approx(0.55)
 
 
 # ------------------------------------------------------------- what is refused

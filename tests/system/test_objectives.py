@@ -271,7 +271,12 @@ def test_schedules() -> None:
     assert np.isclose(factors(0.5, type="steps", at=[20, 50, 70], factor=0.5), 0.25)
     warm = [factors(k / 100, type="constant", warmup=4) for k in range(6)]
     assert np.allclose(warm, [0.2, 0.4, 0.6, 0.8, 1, 1])
-    for entry, words in (({"type": "steps"}, "'at' lists"), ({"type": "steps", "at": [5, 3]}, "must grow")):
+    assert np.isclose(factors(0.75, begin=0.5), 0.1**0.5)
+    for entry, words in (
+        ({"type": "cosine", "begin": 0.5}, "type 'hold'"),
+        ({"type": "steps"}, "'at' lists"),
+        ({"type": "steps", "at": [5, 3]}, "must grow"),
+    ):
         with pytest.raises(ValueError, match=words):
             ScheduleEntry(**entry)
 
