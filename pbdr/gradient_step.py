@@ -30,25 +30,36 @@ class Step:
 
 
 def record(
-    integrator: mi.Integrator, scene: mi.Scene, sensor: mi.Sensor, *, spp: int, seed: mi.UInt32, images: int = 1
+    integrator: mi.Integrator,
+    scene: mi.Scene,
+    sensor: int | mi.Sensor,
+    *,
+    spp: int,
+    seed: int | mi.UInt32,
+    images: int = 1,
+    reusable: bool = False,
 ) -> Recording | None:
     """Independent images of a view that keep what their derivatives need.
 
     Args:
+        sensor: Or its position in the scene.
         spp: Samples per pixel of each image.
         images: How many.
+        reusable: Whether to keep all vertices, so that images under other materials, textures and lights can be had
+            without tracing (``reevaluate``); paths must fit into the integrator's ``memory_budget`` then.
 
     Returns:
         ``images``, and ``backward(adjoints)`` and ``forward()`` for their derivatives; None where images and
-        derivatives need passes of their own: something moves, or the integrator is not one of pbdr's.
+        derivatives need passes of their own: something moves, nothing carries derivatives (unless ``reusable``), or
+        the integrator is not one of pbdr's.
 
     Example:
-        >>> recording = record(integrator, scene, scene.sensors()[0], spp=16, seed=mi.UInt32(0))
+        >>> recording = pbdr.record(integrator, scene, 0, spp=16, seed=0)
         >>> recording.backward([recording.images[0] - target])
     """
     if not is_own(integrator):
         return None
-    return integrator.record(scene, sensor, seed, spp, images)
+    return integrator.record(scene, sensor, seed, spp, images, reusable)
 
 
 def step(

@@ -14,6 +14,7 @@ from pbdr.geometry.level_sets import level_sets
 from pbdr.geometry.motion import material_point
 from pbdr.interior import Primal, Record, ReplayBackward, ReplayForward, Rule, Taped
 from pbdr.interior.recording import Experience, Recording, Tracer
+from pbdr.interior.reevaluation import require_separate_lobes
 from pbdr.transport import film as films
 from pbdr.transport.collection import without_collection
 from pbdr.transport.emitter import emitters_move
@@ -114,12 +115,13 @@ class DifferentialIntegrator(RBIntegrator):
             dr.eval()
 
     @without_collection
-    def record(self, scene, sensor=0, seed=0, spp=0, sets=1) -> Recording | None:
+    def record(self, scene, sensor=0, seed=0, spp=0, sets=1, reusable=False) -> Recording | None:
         """Render independent images whose derivatives cost no further image.
 
         Args:
             spp: Samples per pixel of each image.
             sets: Number of images.
+            reusable: Whether to keep what images under other materials, textures and lights need.
 
         Returns:
             None if something moves or nothing carries derivatives: then images and derivatives are different passes.
@@ -127,9 +129,11 @@ class DifferentialIntegrator(RBIntegrator):
         sensor = scene.sensors()[sensor] if isinstance(sensor, int) else sensor
         attachment = self.experience.attachment(scene)
         at_rest = not attachment.moves and not sensor_moves(sensor)
-        if self.taped or not at_rest or not (attachment.surfaces.any or attachment.emitters.any):
+        if self.taped or not at_rest or not (reusable or attachment.surfaces.any or attachment.emitters.any):
             return None
-        kept = Kept.of(scene, attachment)
+        if reusable:
+            require_separate_lobes(scene)
+        kept = Kept.all_of(scene) if reusable else Kept.of(scene, attachment)
         tracer = Tracer(self.camera, self.trace, RBIntegrator._splat_to_block, self.memory_budget, self.experience)
         return Recording(scene, sensor, kept, tracer, spp=spp, seed=mi.UInt32(seed), sets=sets)
 

@@ -43,6 +43,13 @@ class Attachment:
         pointers = dr.reinterpret_array(mi.UInt32, mi.EmitterPtr(emitters))
         return cls(surfaces, Flags.of(pointers, shining, unknown=True), moves)
 
+    @classmethod
+    def of_all(cls, scene: mi.Scene) -> Attachment:
+        """As if all surfaces and emitters carried derivatives, and nothing moved."""
+        pointers = dr.reinterpret_array(mi.UInt32, mi.EmitterPtr(scene.emitters()))
+        surfaces = Flags.of_shapes(scene, lambda shape: True, unknown=True)
+        return cls(surfaces, Flags.of(pointers, [True] * len(scene.emitters()), unknown=True), False)
+
 
 def _attached(root: mi.Object) -> dict[str, mi.Object]:
     """Keys of attached parameters at or below an object, with the objects that have them."""

@@ -16,6 +16,7 @@ from ..transport.path import PathResult
 from ..transport.tangents import KEEP_TANGENTS
 from ..transport.vertices import Kept, VertexArrays
 from .store import Store, attached_light
+from .surfaces import inverse_densities
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Outcome:
     wavelengths: list  #: of the camera rays; empty in variants without
     vertices: list  #: numbers of the kept vertices, by fours [4 · capacity]
     counter: mi.UInt32  #: vertices that wanted room [1]
+    last: list  #: slot of the last vertex of each path [N], if vertices are chained
+    inverse_densities: list  #: of the direction taken at each vertex [V], likewise
 
     def camera(self, sensor: mi.Sensor, layout: Layout, put: Callable) -> films.Camera:
         """The camera samples, as far as film and vertices need them."""
@@ -78,13 +81,19 @@ def trace_pass(
         samples = camera(sensor, films.Pass(layout.spp, seed, 1.0), layout.sets)
         arrays = VertexArrays(layout.kept.with_tables(tables), layout.capacity)
         path = trace(scene, samples, Store(arrays, layout.path_count))
-        dr.eval(arrays.counter, path.L, path.valid, samples.position)
+        last = list(path.memory.values())
+        dr.eval(arrays.counter, path.L, path.valid, samples.position, last)
         images, weights = films.develop_sets(samples, path)
         wavelengths = list(samples.ray.wavelengths) if mi.is_spectral else []
-        return Outcome(
+        outcome = Outcome(
             images, weights, path.L, path.valid, samples.position, samples.response, samples.ray.time, wavelengths,
-            arrays.rows, arrays.counter,
+            arrays.rows, arrays.counter, last, [],
         )  # fmt: skip
+        if layout.kept.reusable:
+            vertices = arrays.load(samples.ray)
+            outcome.inverse_densities.append(inverse_densities(scene, layout.kept, vertices))
+            dr.eval(outcome.inverse_densities)
+        return outcome
 
 
 def deposit(

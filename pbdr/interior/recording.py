@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import drjit as dr
 import mitsuba as mi
 
+from ..errors import InputError
 from ..geometry.attachment import Attachment
 from ..transport import film as films
 from ..transport.collection import without_collection
@@ -19,6 +20,7 @@ from ..transport.vertices import Kept
 from .frozen import Frozen
 from .primal import Primal
 from .recorded_pass import Layout, Outcome, deposit, push, trace_pass
+from .reevaluation import put_values, reevaluate_pass
 from .replay import ReplayBackward, ReplayForward
 
 #: Vertices of a path that there is room for before any was counted
@@ -77,8 +79,10 @@ class Recording:
         self._passes = self._plan(spp, seed)
         self._layout: Layout | None = None
         self._outcome: Outcome | None = None
+        if kept.reusable:
+            self._require_room(spp)
         if len(self._passes) == 1:
-            self._layout, self._outcome = self._record(self._passes[0])
+            self._layout, self._outcome = self._record_all() if kept.reusable else self._record(self._passes[0])
             #: Images, detached. [H, W, C] each
             self.images = list(self._outcome.images)
             return
@@ -132,6 +136,28 @@ class Recording:
                 totals = [a + p.weight * b for a, b in zip(totals, tangents, strict=True)]
         return totals
 
+    @without_collection
+    def reevaluate(self, values: Mapping[str, dr.ArrayBase]) -> list[mi.TensorXf]:
+        """The images of the same paths under other materials, textures and lights: no ray is traced.
+
+        Unbiased wherever the recorded paths can get, with a variance that grows with the distance between the values
+        (:mod:`pbdr.interior.reevaluation`). Needs a recording with ``reusable=True``. The scene keeps its values.
+
+        Args:
+            values: Of scene parameters, by key; others stay what they were when the paths were recorded.
+
+        Returns:
+            One for each image of the recording, detached. [H, W, C] each
+
+        Example:
+            >>> recording = pbdr.record(integrator, scene, 0, spp=16, seed=0, reusable=True)
+            >>> darker = recording.reevaluate({"wall.bsdf.reflectance.value": mi.Color3f(0.2)})[0]
+        """
+        if not self._kept.reusable:
+            raise InputError("these paths cannot be reevaluated: record them with reusable=True")
+        with put_values(self._scene, values):
+            return list(self._call("reevaluate", self._layout, reevaluate_pass, self._outcome, put=self._tracer.put))
+
     # ------------------------------------------------------------------ passes
 
     def _camera(self, p: films.Pass) -> films.Camera:
@@ -157,8 +183,7 @@ class Recording:
         """All passes with their vertices; without them where the budget does not hold them."""
         for p in self._passes:
             layout, outcome = (self._layout, self._outcome) if self._outcome else self._record(p)
-            count = int(outcome.counter[0])
-            self._tracer.experience.density = max(self._tracer.experience.density or 0, count / dr.width(outcome.L))
+            count = self._count(outcome)
             if count > layout.capacity:
                 # More vertices than expected: once more with room for all, or never
                 layout, outcome = self._record(p)
@@ -179,6 +204,34 @@ class Recording:
             "trace", layout, trace_pass, mi.UInt32(p.seed), tables, camera=tracer.camera, trace=tracer.trace
         )
         return layout, outcome
+
+    def _require_room(self, spp: int) -> None:
+        """Refuse what the memory budget does not hold: paths cannot be found again once parameters have changed."""
+        if len(self._passes) > 1:
+            raise InputError(
+                f"sensor '{self._sensor.id()}': {self._sets} × {spp} samples per pixel of paths that are to be "
+                f"reevaluated need more than the 'memory_budget' of {self._tracer.memory_budget:g} GiB"
+            )
+
+    def _record_all(self) -> tuple[Layout, Outcome]:
+        """Trace the only pass and keep all of its vertices."""
+        (p,) = self._passes
+        for _ in range(2):
+            layout, outcome = self._record(p)
+            count = self._count(outcome)
+            if count <= layout.capacity:
+                return layout, outcome
+        raise InputError(
+            f"sensor '{self._sensor.id()}': {count} vertices of paths that are to be reevaluated need "
+            f"{count * self._kept.bytes_per_vertex / 2**30:.2g} GiB, more than the 'memory_budget' of "
+            f"{self._tracer.memory_budget:g} GiB holds"
+        )
+
+    def _count(self, outcome: Outcome) -> int:
+        """How many vertices wanted room, which is remembered."""
+        count = int(outcome.counter[0])
+        self._tracer.experience.density = max(self._tracer.experience.density or 0, count / dr.width(outcome.L))
+        return count
 
     def _call(self, name: str, layout: Layout, function: Callable, *arguments, **fixed):
         """Call one of the two kernels of a pass, frozen where that works."""

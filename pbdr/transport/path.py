@@ -293,8 +293,8 @@ def trace_path(
             L = rule.gather(L, Le + Ld)
             vertex = Vertex(
                 pi, active, ray.o, ray.d, β, mis, sample, L,
-                emitter=ds.emitter, light=light,
-                ahead=ray_next.d, lobe=bs.sampled_type, lobe_samples=(sample_1, sample_2),
+                emitter=ds.emitter, light=light, ahead=ray_next.d, lobe=bs.sampled_type,
+                lobe_samples=(sample_1, sample_2), weight=dr.select(active_next, weight, 0),
             )  # fmt: skip
             rule.record(memory, count, vertex, active)
             β *= weight
