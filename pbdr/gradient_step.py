@@ -12,6 +12,7 @@ import mitsuba as mi
 from .capabilities import is_own
 from .errors import InputError, suggestion
 from .seeds import derive_seed
+from .transport.tangents import attached_copy
 
 if TYPE_CHECKING:
     from .interior.recording import Recording
@@ -105,7 +106,7 @@ def step(
     images, total, gradients = [], mi.Float(0), dict.fromkeys(keys, 0)
     for k, (sensor, function) in enumerate(zip(sensors, losses, strict=True)):
         # A traversal consumes the edges between values and scene, so each view gets its own
-        leaves = {key: _leaf(values[key]) for key in keys}
+        leaves = {key: attached_copy(values[key])[0] for key in keys}
         params.update(leaves)
         image, value = _differentiate(scene, params, sensor, function, spp, derive_seed(seed, k), integrator)
         images.append(dr.detach(image))
@@ -148,12 +149,3 @@ def _is_parameter(params: mi.SceneParameters, key: str) -> bool:
     if key not in params:
         raise InputError(f"no parameter of the scene is called '{key}'{suggestion(key, params.keys())}")
     return True
-
-
-def _leaf(value: dr.ArrayBase) -> dr.ArrayBase:
-    """A copy that takes gradients; the opaque zero makes a new array, which an assignment does not skip."""
-    zero = dr.opaque(mi.Float, 0)
-    value = dr.detach(value)
-    leaf = type(value)(value.array + zero, value.shape) if dr.is_tensor_v(value) else type(value)(value + zero)
-    dr.enable_grad(leaf)
-    return leaf

@@ -124,12 +124,23 @@ def deposit(
 
 
 def push(scene: mi.Scene, sensor: mi.Sensor, outcome: Outcome, *, layout: Layout, put: Callable) -> mi.Spectrum:
-    """Derivative of each path's radiance along the tangents that the scene's parameters hold. [N]"""
+    """Derivative of the light of each vertex along the tangents that the scene's parameters hold, unevaluated. [V]"""
     with dr.suspend_grad():
         vertices = outcome.arrays(layout).load(outcome.camera(sensor, layout, put).ray)
         with dr.resume_grad():
             light = attached_light(scene, layout.kept, vertices, outcome.L)
             tangent = dr.forward_to(light, flags=KEEP_TANGENTS) if dr.grad_enabled(light) else mi.Spectrum(0)
-        total = dr.zeros(mi.Spectrum, dr.width(outcome.L))
-        dr.scatter_add(total, dr.detach(tangent, True), vertices.lane, vertices.used)
-        return dr.select(outcome.valid, total, 0)
+        return mi.Spectrum(dr.detach(tangent, True))
+
+
+def sum_over_paths(
+    sensor: mi.Sensor, outcome: Outcome, values: Sequence[mi.Spectrum], *, layout: Layout, put: Callable
+) -> list[mi.Spectrum]:
+    """Sums over the vertices of each path, of several values of each vertex, in one kernel. [V] → [N] each"""
+    with dr.suspend_grad():
+        vertices = outcome.arrays(layout).load(outcome.camera(sensor, layout, put).ray)
+        totals = [dr.zeros(mi.Spectrum, dr.width(outcome.L)) for _ in values]
+        for total, value in zip(totals, values, strict=True):
+            dr.scatter_add(total, value, vertices.lane, vertices.used)
+        dr.eval(totals)
+        return [dr.select(outcome.valid, total, 0) for total in totals]
