@@ -17,6 +17,7 @@ from ..transport.path import PathResult
 from ..transport.tangents import push_tangents
 from ..transport.vertices import Kept
 from .frozen import Frozen
+from .marked import Marked
 from .primal import Primal
 from .recorded_pass import Layout, Outcome, deposit, push, trace_pass
 from .replay import ReplayBackward, ReplayForward
@@ -121,8 +122,8 @@ class Recording:
             for p, layout, outcome in self._recorded():
                 if outcome is None:
                     camera = self._camera(p)
-                    primal = self._tracer.trace(self._scene, camera, Primal())
-                    δL = self._tracer.trace(self._scene, camera, ReplayForward(primal.L), active=primal.valid).δL
+                    rule = ReplayForward(self._tracer.trace(self._scene, camera, Marked(self._kept)))
+                    δL = self._tracer.trace(self._scene, camera, rule, active=rule.active).δL
                 else:
                     camera = outcome.camera(self._sensor, layout, self._tracer.put)
                     δL = push(self._scene, self._sensor, outcome, layout=layout, put=self._tracer.put)
@@ -188,7 +189,8 @@ class Recording:
     def _replay(self, p: films.Pass, adjoints: Sequence[mi.TensorXf]) -> None:
         with dr.suspend_grad():
             camera = self._camera(p)
-            primal = self._tracer.trace(self._scene, camera, Primal())
+            primal = self._tracer.trace(self._scene, camera, Marked(self._kept))
             δL = films.adjoint_of_sets(camera, adjoints)
-            dr.eval(primal.L, primal.valid, δL)
-            self._tracer.trace(self._scene, camera, ReplayBackward(primal.L, δL), active=primal.valid)
+            dr.eval(primal.L, primal.valid, primal.memory, δL)
+            rule = ReplayBackward(primal, δL)
+            self._tracer.trace(self._scene, camera, rule, active=rule.active)
