@@ -11,13 +11,11 @@ from mitsuba.python.ad.integrators.common import RBIntegrator
 from pbdr.boundary import BoundaryTerm, find
 from pbdr.errors import InputError
 from pbdr.geometry.level_sets import level_sets
-from pbdr.geometry.motion import material_point
-from pbdr.interior import Primal, Record, ReplayBackward, ReplayForward, Rule, Taped
+from pbdr.interior import Marked, Primal, Record, ReplayBackward, ReplayForward, Rule, Taped
 from pbdr.interior.recording import Experience, Recording, Tracer
 from pbdr.interior.reevaluation import require_separate_lobes
 from pbdr.transport import film as films
 from pbdr.transport.collection import without_collection
-from pbdr.transport.emitter import emitters_move
 from pbdr.transport.film_edges import film_edge_samples
 from pbdr.transport.path import Limits, PathResult, Traits, first_hit, trace_path
 from pbdr.transport.recorded import Walk, Warp, walk_backward, walk_forward
@@ -133,7 +131,8 @@ class DifferentialIntegrator(RBIntegrator):
             return None
         if reusable:
             require_separate_lobes(scene)
-        kept = Kept.all_of(scene) if reusable else Kept.of(scene, attachment)
+            attachment = self.experience.attachment(scene, everything=True)
+        kept = Kept.of(scene, attachment, reusable=reusable)
         tracer = Tracer(self.camera, self.trace, RBIntegrator._splat_to_block, self.memory_budget, self.experience)
         return Recording(scene, sensor, kept, tracer, spp=spp, seed=mi.UInt32(seed), sets=sets)
 
@@ -157,12 +156,12 @@ class DifferentialIntegrator(RBIntegrator):
                 δL = mi.Spectrum(dr.forward_to(attached, flags=KEEP_TANGENTS) if dr.grad_enabled(attached) else 0)
             L = dr.detach(attached, True)
         else:
-            primal = self.trace(scene, camera, Primal())
-            L, rule = primal.L, ReplayForward(primal.L)
-            δL = self.trace(scene, camera, rule, active=primal.valid).δL
+            primal = self.trace(scene, camera, self.marked(scene, camera))
+            L, rule = primal.L, ReplayForward(primal)
+            δL = self.trace(scene, camera, rule, active=rule.active).δL
             self.require_gradient(rule.touched, motion)
-        L = self.film_radiance(L, motion)
         dr.eval(L, δL, directions)
+        L = self.film_radiance(L, motion)
         return films.tangent(camera, motion, L, [δL, *directions])
 
     def _backward(self, scene, camera, p, grad_in):
@@ -171,7 +170,9 @@ class DifferentialIntegrator(RBIntegrator):
             field = self.boundary.field() if motion else None
             taped = self.taped and field is None
             attached = self.trace(scene, camera, Taped()).L if taped else None
-        primal = None if taped else self.trace(scene, camera, Primal())
+        primal = None if taped else self.trace(scene, camera, self.marked(scene, camera))
+        if motion and primal:
+            dr.schedule(primal.L, primal.valid, primal.memory)
         L = dr.detach(attached, True) if taped else primal.L
         δL, *adjoints = films.adjoint(camera, motion, self.film_radiance(L, motion), grad_in)
         dr.eval(δL, adjoints)
@@ -196,8 +197,8 @@ class DifferentialIntegrator(RBIntegrator):
                 field.send_adjoints()
                 dr.traverse(dr.ADMode.Backward)
         if not taped and not field:
-            rule = ReplayBackward(L, δL)
-            self.trace(scene, camera, rule, active=primal.valid)
+            rule = ReplayBackward(primal, δL)
+            self.trace(scene, camera, rule, active=rule.active)
             self.require_gradient(rule.touched, motion)
 
     # ------------------------------------------------------------------- parts
@@ -226,6 +227,12 @@ class DifferentialIntegrator(RBIntegrator):
             rule=rule, limits=self.limits, traits=traits, origin=origin, active=mi.Bool(active),
         )  # fmt: skip
 
+    def marked(self, scene, camera: films.Camera) -> Marked:
+        """The rule of a first pass that a replay follows."""
+        with dr.resume_grad():
+            kept = Kept.of(scene, self.experience.attachment(scene))
+            return Marked(kept, fewest=int(sensor_moves(camera.sensor)))
+
     def walk(self, scene, path: PathResult, motion: films.Motion, p: films.Pass) -> Walk:
         """Everything that a walk over recorded paths needs."""
         origin = dr.detach(motion.origin, True)
@@ -240,11 +247,10 @@ class DifferentialIntegrator(RBIntegrator):
         Args:
             adjoint: Derivative of the loss by the image, in reverse mode. [H, W, C]
         """
-        first, ray = first_hit(scene, camera.ray, self.limits, mi.Bool(True))
-        surfaces_move = dr.grad_enabled(material_point(first, ray, 0).p)
-        if not (surfaces_move or sensor_moves(camera.sensor) or emitters_move(scene)):
+        if not (self.experience.attachment(scene).moves or sensor_moves(camera.sensor)):
             return None
         require_projective(camera.sensor)
+        first, ray = first_hit(scene, camera.ray, self.limits, mi.Bool(True))
         if reason := self.boundary.obstacle(scene):
             raise InputError(reason)
         warp = None
@@ -252,7 +258,9 @@ class DifferentialIntegrator(RBIntegrator):
             field.clear(forward=forward)
             stream = mi.sample_tea_32(mi.UInt32(p.seed), 0xCA3E)[0]
             warp = Warp(field.for_camera(), stream, self.boundary.warp_depth >= 1, forward=forward)
-        moved = project_first_vertex(camera.sensor, first, ray, camera.position, warp)
+        everything = warp is not None or sensor_moves(camera.sensor)
+        moving = mi.Bool(True) if everything else self.experience.attachment(scene).moving.hit(first)
+        moved = project_first_vertex(camera.sensor, first, ray, camera.position, warp, moving)
 
         def radiance(sampler: mi.Sampler, ray: mi.Ray3f, active: mi.Bool, limits: Limits) -> mi.Spectrum:
             with dr.suspend_grad():

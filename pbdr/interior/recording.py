@@ -18,6 +18,7 @@ from ..transport.path import PathResult
 from ..transport.tangents import attached_copy, push_tangents, tangents_of
 from ..transport.vertices import Kept
 from .frozen import Frozen
+from .marked import Marked
 from .primal import Primal
 from .recorded_pass import Layout, Outcome, deposit, push, sum_over_paths, trace_pass
 from .reevaluation import put_values, reevaluate_pass
@@ -41,17 +42,22 @@ class Experience:
     density: float | None = None  #: kept vertices per path, the largest number so far
     frozen: Frozen = dataclasses.field(default_factory=Frozen)
     attached: tuple[str, ...] = ()  #: keys that carried derivatives when it was last asked
-    attachments: dict[tuple[str, ...], Attachment] = dataclasses.field(default_factory=dict)  #: by attached keys
+    attachments: dict[tuple[str, ...] | None, Attachment] = dataclasses.field(default_factory=dict)  #: by attached keys
 
-    def attachment(self, scene: mi.Scene) -> Attachment:
-        """What of a scene carries derivatives; asking each shape takes long, so answers are kept."""
+    def attachment(self, scene: mi.Scene, *, everything: bool = False) -> Attachment:
+        """What of a scene carries derivatives, or may be given some; asking each shape takes long, so answers are kept.
+
+        Args:
+            everything: Whether all materials, textures and emitters count.
+        """
         parameters = mi.traverse(scene)
         if not self.frozen.watch(scene, parameters):
             self.attachments.clear()
         self.attached = tuple(key for key, value in parameters if dr.grad_enabled(value))
-        if self.attached not in self.attachments:
-            self.attachments[self.attached] = Attachment.of(scene)
-        return self.attachments[self.attached]
+        wanted = None if everything else self.attached
+        if wanted not in self.attachments:
+            self.attachments[wanted] = Attachment.of_all(scene) if everything else Attachment.of(scene)
+        return self.attachments[wanted]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +153,7 @@ class Recording:
 
         Example:
             >>> recording = pbdr.record(integrator, scene, 0, spp=16, seed=0, reusable=True)
-            >>> (columns,) = recording.jvp([{"metal.alpha.value": 1}, {"lamp.emitter.radiance.value": mi.Color3f(1)}])
+            >>> (columns,) = recording.jvp([{"metal.alpha.value": 1}, {"panel.emitter.radiance.value": mi.Color3f(1)}])
         """
         self._require_kept({key for direction in directions for key in direction})
         totals = [[mi.TensorXf(0)] * len(directions) for _ in range(self._sets)]
@@ -217,8 +223,8 @@ class Recording:
         """Derivatives of radiance without recorded vertices."""
         with dr.suspend_grad():
             camera = self._camera(p)
-            primal = self._tracer.trace(self._scene, camera, Primal())
-            return camera, self._tracer.trace(self._scene, camera, ReplayForward(primal.L), active=primal.valid).δL
+            rule = ReplayForward(self._tracer.trace(self._scene, camera, Marked(self._kept)))
+            return camera, self._tracer.trace(self._scene, camera, rule, active=rule.active).δL
 
     def _tangents(self, camera: films.Camera, δL: mi.Spectrum) -> list[mi.TensorXf]:
         """Derivatives of the images: they are linear in radiance."""
@@ -308,10 +314,11 @@ class Recording:
     def _replay(self, p: films.Pass, adjoints: Sequence[mi.TensorXf]) -> None:
         with dr.suspend_grad():
             camera = self._camera(p)
-            primal = self._tracer.trace(self._scene, camera, Primal())
+            primal = self._tracer.trace(self._scene, camera, Marked(self._kept))
             δL = films.adjoint_of_sets(camera, adjoints)
-            dr.eval(primal.L, primal.valid, δL)
-            self._tracer.trace(self._scene, camera, ReplayBackward(primal.L, δL), active=primal.valid)
+            dr.eval(primal.L, primal.valid, primal.memory, δL)
+            rule = ReplayBackward(primal, δL)
+            self._tracer.trace(self._scene, camera, rule, active=rule.active)
 
 
 def _stack(images: Sequence[mi.TensorXf]) -> mi.TensorXf:

@@ -315,7 +315,7 @@ def trace_path(
         pi = pi_next
         depth[si.is_valid()] += 1
         count[active] += 1
-        active = active_next
+        active = rule.proceeds(count, active_next)
         if dr.hint(rule.unrolled, mode="scalar"):
             passed += 1
             more = passed < limits.max_depth

@@ -26,15 +26,10 @@ class Kept:
     reusable: bool = False  #: all vertices, chained along their paths, so that other materials and lights can be put in
 
     @classmethod
-    def of(cls, scene: mi.Scene, attachment: Attachment) -> Kept:
-        """What the derivatives of a scene at rest need."""
+    def of(cls, scene: mi.Scene, attachment: Attachment, *, reusable: bool = False) -> Kept:
+        """What derivatives of a scene need, or other materials, textures and lights in the same places."""
         instances = any(shape.class_name() == "Instance" for shape in scene.shapes())
-        return cls(attachment, Traits.of(scene, True).delta_bsdfs, instances)
-
-    @classmethod
-    def all_of(cls, scene: mi.Scene) -> Kept:
-        """What other materials, textures and lights in the same places need."""
-        return dataclasses.replace(cls.of(scene, Attachment.of_all(scene)), reusable=True)
+        return cls(attachment, Traits.of(scene, True).delta_bsdfs, instances, reusable)
 
     @property
     def tables(self) -> list[mi.UInt32]:

@@ -105,6 +105,57 @@ def test_with_wavelengths():
     assert_right_mean(scene, key, type(params[key])(params["red.reflectance.value"]), 8)
 
 
+@pytest.mark.parametrize("name", [name for name in STILL if "rotation" not in name])
+def test_derivatives_are_differences_of_reevaluated_images(name):
+    """On the same paths the only error is that of the central difference."""
+    build, direction = STILL[name]
+    scene, key = build(), direction.key
+    recording = pbdr.record(integrator(), scene, 0, spp=16, seed=seed(1), reusable=True)
+    value = mi.traverse(scene)[key]
+    along = np.random.default_rng(2).uniform(0.5, 1, np.array(value).shape).astype(np.float32)
+    step = 1e-2
+
+    def moved(by: float) -> dr.ArrayBase:
+        if dr.is_tensor_v(value):
+            return type(value)(value.array + by * mi.Float(along.ravel()), value.shape)
+        return type(value)(value + by * type(value)(along))
+
+    ahead, behind = (np.array(recording.reevaluate({key: moved(by)})[0]) for by in (step, -step))
+    expected = (ahead - behind) / (2 * step)
+    found = np.array(recording.jvp([{key: type(value)(along)}])[0])
+    assert found.shape == (1, *expected.shape)
+    # Of the size of the third derivative where roughness changes, of rounding elsewhere
+    np.testing.assert_allclose(found[0], expected, rtol=0.01, atol=0.01 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("memory_budget", [1, 1e-3])
+def test_many_directions_are_many_derivatives(memory_budget):
+    """More than one kernel takes, and with less memory than the vertices need."""
+    build, direction = STILL["diffuse texture"]
+    scene, estimator = build(), integrator(memory_budget=memory_budget)
+    estimator.experience.density = 0.5
+    params = mi.traverse(scene)
+    keys = [direction.key, "lamp.emitter.radiance.value"]
+    for key in keys:
+        dr.enable_grad(params[key])
+    params.update()
+    recording = pbdr.record(estimator, scene, 0, spp=16, seed=seed(1))
+    shape = params[direction.key].shape
+    patterns = np.random.default_rng(2).uniform(-1, 1, (9, *shape)).astype(np.float32)
+    directions = [{direction.key: mi.TensorXf(pattern)} for pattern in patterns]
+    directions += [{keys[1]: mi.Color3f(1, 0, 0)}, {direction.key: mi.TensorXf(patterns[0]), keys[1]: mi.Color3f(1)}]
+    together = np.array(recording.jvp(directions)[0])
+    assert together.shape == (11, *recording.images[0].shape)
+    for k in (0, 8, 9, 10):
+        alone = np.array(recording.jvp([directions[k]])[0])[0]
+        assert np.abs(alone).max() > 0
+        np.testing.assert_allclose(together[k], alone, rtol=1e-4, atol=1e-5 * np.abs(alone).max())
+    assert np.abs(together[8] - together[0]).max() > 0
+    # Parameters still carry the user's derivatives
+    recording.backward([recording.images[0]])
+    assert all(np.abs(np.array(dr.grad(params[key]))).max() > 0 for key in keys)
+
+
 def test_behind_hidden_emitters():
     scene, estimator = STILL["environment map"][0](), integrator(hide_emitters=True)
     recording = pbdr.record(estimator, scene, 0, spp=16, seed=seed(1), reusable=True)
@@ -146,6 +197,8 @@ def test_bad_input():
     params = mi.traverse(scene)
     dr.enable_grad(params[key])
     params.update()
+    with pytest.raises(InputError, match=r"'lamp\.emitter\.radiance\.value' carried no derivatives"):
+        pbdr.record(estimator, scene, 0, spp=4, seed=seed(0)).jvp([{"lamp.emitter.radiance.value": mi.Color3f(1)}])
     with pytest.raises(InputError, match="reusable=True"):
         pbdr.record(estimator, scene, 0, spp=4, seed=seed(0)).reevaluate({})
     with pytest.raises(InputError, match=r"'memory_budget' of 0\.0002 GiB"):
