@@ -207,7 +207,7 @@ class Recording:
             copies = {key: attached_copy(params[key]) for key in direction if key in params}
             with put_values(self._scene, {key: copies[key][1] if key in copies else None for key in direction}):
                 for key, (leaf, _) in copies.items():
-                    dr.set_grad(leaf, direction[key])
+                    dr.set_grad(leaf, type(leaf)(direction[key]))
                 push_tangents(self._scene)
                 if outcome is None:
                     pushed.append(self._replay_forward(p))
