@@ -153,7 +153,7 @@ class Recording:
 
         Example:
             >>> recording = pbdr.record(integrator, scene, 0, spp=16, seed=0, reusable=True)
-            >>> (columns,) = recording.jvp([{"metal.alpha.value": 1}, {"panel.emitter.radiance.value": mi.Color3f(1)}])
+            >>> (columns,) = recording.jvp([{"metal.alpha.value": 1}, {"wall_left.brdf_0.reflectance.value": mi.Color3f(1)}])
         """
         self._require_kept({key for direction in directions for key in direction})
         totals = [[mi.TensorXf(0)] * len(directions) for _ in range(self._sets)]
@@ -207,7 +207,7 @@ class Recording:
             copies = {key: attached_copy(params[key]) for key in direction if key in params}
             with put_values(self._scene, {key: copies[key][1] if key in copies else None for key in direction}):
                 for key, (leaf, _) in copies.items():
-                    dr.set_grad(leaf, type(leaf)(direction[key]))
+                    dr.set_grad(leaf, _tangent(key, leaf, direction[key]))
                 push_tangents(self._scene)
                 if outcome is None:
                     pushed.append(self._replay_forward(p))
@@ -319,6 +319,17 @@ class Recording:
             dr.eval(primal.L, primal.valid, primal.memory, δL)
             rule = ReplayBackward(primal, δL)
             self._tracer.trace(self._scene, camera, rule, active=rule.active)
+
+
+def _tangent(key: str, leaf: dr.ArrayBase, value: object) -> dr.ArrayBase:
+    """A tangent of the type of what it belongs to."""
+    try:
+        tangent = type(leaf)(value)
+    except TypeError:
+        tangent = None
+    if tangent is None or (dr.is_tensor_v(leaf) and tangent.shape not in ((), leaf.shape)):
+        raise InputError(f"a direction of '{key}' must be a {type(leaf).__name__} of its shape, got {value}")
+    return tangent
 
 
 def _stack(images: Sequence[mi.TensorXf]) -> mi.TensorXf:

@@ -188,6 +188,8 @@ def test_bad_input():
     key = "floor.bsdf.reflectance.data"
     assert pbdr.record(mi.load_dict({"type": "prb"}), scene, 0, spp=4, seed=seed(0), reusable=True) is None
     recording = pbdr.record(estimator, scene, 0, spp=4, seed=seed(0), reusable=True)
+    with pytest.raises(InputError, match=r"a direction of 'floor\.bsdf\.reflectance\.data' must be a TensorXf of its"):
+        recording.jvp([{key: dr.ones(mi.TensorXf, (2, 2, 3))}])
     with pytest.raises(InputError, match=r"'lamp\.to_world' moves paths"):
         recording.reevaluate({"lamp.to_world": mi.Transform4f()})
     with pytest.raises(InputError, match=r"'camera\.x_fov' moves paths"):
