@@ -105,6 +105,11 @@ class Recording:
                 self.images = [a + p.weight * b for a, b in zip(self.images, images, strict=True)]
                 dr.eval(self.images)
 
+    @property
+    def sensor(self) -> mi.Sensor:
+        """The view's sensor."""
+        return self._sensor
+
     @without_collection
     def backward(self, adjoints: Sequence[mi.TensorXf]) -> None:
         """Accumulate derivatives of a loss into the scene's parameters.
@@ -153,7 +158,7 @@ class Recording:
 
         Example:
             >>> recording = pbdr.record(integrator, scene, 0, spp=16, seed=0, reusable=True)
-            >>> (columns,) = recording.jvp([{"metal.alpha.value": 1}, {"wall_left.brdf_0.reflectance.value": mi.Color3f(1)}])
+            >>> (columns,) = recording.jvp([{"metal.alpha.value": 1}, {"wall.reflectance.value": mi.Color3f(1)}])
         """
         self._require_kept({key for direction in directions for key in direction})
         totals = [[mi.TensorXf(0)] * len(directions) for _ in range(self._sets)]
