@@ -11,15 +11,22 @@ import mitsuba as mi
 
 from .capabilities import is_own
 from .errors import InputError, suggestion
+from .interior.control_variates import ControlVariate as ControlVariate
 from .seeds import derive_seed
 from .transport.tangents import attached_copy
 
 if TYPE_CHECKING:
-    from .interior.control_variates import ControlVariate
     from .interior.recording import Recording
 
 #: A loss of one image: one number
 Loss = Callable[["mi.TensorXf"], "mi.TensorXf | mi.Float"]
+
+
+#: Why there is no control variate where nothing can be recorded
+NO_CONTROL_VARIATE = (
+    "'control_variate' needs recorded paths: integrator 'pbdr' with 'interior' = 'replay', and values of materials, "
+    "textures and lights alone"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,10 +154,7 @@ def _differentiate(
     spp = max(1, how.spp // 2)
     recording = record(integrator, scene, sensor, spp=spp, seed=first, images=2, reusable=reusable)
     if recording is None and reusable:
-        raise InputError(
-            "'control_variate' needs recorded paths: integrator 'pbdr' with 'interior' = 'replay', and values of "
-            "materials, textures and lights alone"
-        )
+        raise InputError(NO_CONTROL_VARIATE)
     if recording is None:
         image = mi.render(
             scene, params, sensor=sensor, integrator=integrator, spp=how.spp, seed=first, seed_grad=second

@@ -51,12 +51,15 @@ def put_values(scene: mi.Scene, values: Mapping[str, dr.ArrayBase]) -> Iterator[
     params = mi.traverse(scene)
     for key in values:
         _require_still(scene, params, key)
-    former = {key: type(params[key])(params[key]) for key in values}
-    params.update(dict(values))
+    # Copies that are made while derivatives are suspended would lose theirs
+    with dr.resume_grad():
+        former = {key: type(params[key])(params[key]) for key in values}
+        params.update(dict(values))
     try:
         yield
     finally:
-        params.update(former)
+        with dr.resume_grad():
+            params.update(former)
 
 
 def _require_still(scene: mi.Scene, params: mi.SceneParameters, key: str) -> None:
