@@ -18,6 +18,7 @@ class Attachment:
     surfaces: Flags  #: shapes whose material or attributes do; unknown ones count as yes
     emitters: Flags  #: emitters whose radiance or place does; likewise
     moving: MovingShapes  #: shapes whose place does
+    lamps: Flags  #: shapes that are lamps, attached or not
     moves: bool  #: whether a surface or an emitter moves
 
     @classmethod
@@ -43,7 +44,8 @@ class Attachment:
 
         surfaces = Flags.of_shapes(scene, turns, unknown=True)
         pointers = dr.reinterpret_array(mi.UInt32, mi.EmitterPtr(emitters))
-        return cls(surfaces, Flags.of(pointers, shining, unknown=True), MovingShapes(scene), moves)
+        lamps = Flags.of_shapes(scene, lambda shape: shape.is_emitter())
+        return cls(surfaces, Flags.of(pointers, shining, unknown=True), MovingShapes.of(scene), lamps, moves)
 
     @classmethod
     def of_all(cls, scene: mi.Scene) -> Attachment:

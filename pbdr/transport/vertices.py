@@ -9,6 +9,7 @@ import drjit as dr
 import mitsuba as mi
 
 from ..geometry.attachment import Attachment
+from ..packing import outline, pack, unpack
 from .memory import Vertex
 from .path import Traits
 
@@ -34,17 +35,11 @@ class Kept:
     @property
     def tables(self) -> list[mi.UInt32]:
         """Which shapes and emitters matter."""
-        return [self.attachment.surfaces.values, self.attachment.emitters.values]
+        return pack(self)
 
     def with_tables(self, tables: Sequence[mi.UInt32] | None) -> Kept:
         """The same with other tables, or without."""
-        surfaces, emitters = tables or (None, None)
-        attachment = dataclasses.replace(
-            self.attachment,
-            surfaces=dataclasses.replace(self.attachment.surfaces, values=surfaces),
-            emitters=dataclasses.replace(self.attachment.emitters, values=emitters),
-        )
-        return dataclasses.replace(self, attachment=attachment)
+        return outline(self) if tables is None else unpack(self, tables)
 
     @property
     def fields(self) -> dict[str, type]:
