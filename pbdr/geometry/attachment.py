@@ -53,7 +53,8 @@ class Attachment:
         pointers = dr.reinterpret_array(mi.UInt32, mi.EmitterPtr(scene.emitters()))
         surfaces = Flags.of_shapes(scene, lambda shape: True, unknown=True)
         emitters = Flags.of(pointers, [True] * len(scene.emitters()), unknown=True)
-        return cls(surfaces, emitters, MovingShapes(scene), False)
+        lamps = Flags.of_shapes(scene, lambda shape: shape.is_emitter())
+        return cls(surfaces, emitters, MovingShapes.of(scene), lamps, False)
 
 
 def _attached(root: mi.Object) -> dict[str, mi.Object]:
