@@ -10,8 +10,10 @@ import mitsuba as mi
 
 from ..packing import outline, pack, structure_key, unpack
 
-#: Functions remembered at once, and recordings of one of them that are tolerated
-_MOST_ENTRIES, _MOST_RECORDINGS = 128, 6
+#: Functions remembered at once, and recordings of one of them that are tolerated: some, and one in so many calls
+_MOST_ENTRIES, _MOST_RECORDINGS, _CALLS_PER_RECORDING = 128, 6, 8
+#: Of Dr.Jit's own warnings
+_NEVER = 2**31 - 1
 
 
 class _Body:
@@ -36,6 +38,7 @@ class _Entry:
     body: _Body
     frozen: Callable
     calls: int = 0
+    recordings: int = 0
 
 
 class Frozen:
@@ -47,6 +50,7 @@ class Frozen:
 
     def __init__(self) -> None:
         self.works = True
+        self.launched = 0  #: calls that traced nothing
         self._parts: list = []
         self._scalars: dict[str, str] = {}
         self._entries: dict[tuple, _Entry] = {}
@@ -61,7 +65,7 @@ class Frozen:
             Whether it is the scene of the last call, with all these numbers.
         """
         parts = [*scene.shapes(), *scene.emitters(), *scene.sensors()]
-        scalars = {key: str(value) for key, value in parameters if not dr.is_jit_v(value)}
+        scalars = {key: str(value) for key, value in parameters if not dr.is_jit_v(getattr(value, "matrix", value))}
         same = len(parts) == len(self._parts) and all(a is b for a, b in zip(parts, self._parts, strict=True))
         same = same and scalars == self._scalars
         if not same:
@@ -93,7 +97,9 @@ class Frozen:
             return function(scene, sensor, *arguments)
         finally:
             body.function = body.arguments = None
-        if entry.frozen.n_recordings > _MOST_RECORDINGS:
+        self.launched += entry.recordings == entry.frozen.n_recordings
+        entry.recordings = entry.frozen.n_recordings
+        if entry.recordings > max(_MOST_RECORDINGS, entry.calls // _CALLS_PER_RECORDING):
             self._give_up(f"{name}: its inputs differ from step to step")
         return unpack(body.result, arrays)
 
@@ -103,7 +109,7 @@ class Frozen:
             if len(self._entries) >= _MOST_ENTRIES:
                 self._entries.clear()
             body = _Body()
-            frozen = dr.freeze(lambda *arguments: body(*arguments), warn_after=_MOST_RECORDINGS + 1)
+            frozen = dr.freeze(lambda *arguments: body(*arguments), warn_after=_NEVER)
             self._entries[key] = entry = _Entry(sensor, body, frozen)
         return entry
 
