@@ -18,7 +18,15 @@ llvm_choice = llvm.provide_llvm()
 registry.install()
 
 #: Public names that are imported when first used, and the module that has them ("" for the module itself)
-_LAZY = {"Problem": "optimize", "compare": "", "optimize": "", "step": "gradient_step", "torch": ""}
+_LAZY = {
+    "ControlVariate": "gradient_step",
+    "Problem": "optimize",
+    "compare": "",
+    "optimize": "",
+    "record": "gradient_step",
+    "step": "gradient_step",
+    "torch": "",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import drjit as dr
 import mitsuba as mi
 from mitsuba.python.ad.integrators.common import RBIntegrator
 
-from pbdr.boundary import BoundaryTerm, find
+from pbdr.boundary import BoundaryTerm, Opening, find
+from pbdr.boundary.segments.base import thinned
 from pbdr.errors import InputError
 from pbdr.geometry.level_sets import level_sets
-from pbdr.geometry.motion import material_point
-from pbdr.interior import Primal, Record, ReplayBackward, ReplayForward, Rule, Taped
+from pbdr.interior import Marked, Primal, Record, ReplayBackward, ReplayForward, Rule, Taped
 from pbdr.interior.recording import Experience, Recording, Tracer
+from pbdr.interior.reevaluation import require_separate_lobes
 from pbdr.transport import film as films
 from pbdr.transport.collection import without_collection
-from pbdr.transport.emitter import emitters_move
-from pbdr.transport.film_edges import film_edge_samples
+from pbdr.transport.context import Context, Setting
+from pbdr.transport.film_edges import crosses_film_edges, film_edge_samples
 from pbdr.transport.path import Limits, PathResult, Traits, first_hit, trace_path
 from pbdr.transport.recorded import Walk, Warp, walk_backward, walk_forward
 from pbdr.transport.sensor import (
@@ -51,6 +53,22 @@ def former_warped_area(props: mi.Properties, warp_depth: int) -> BoundaryTerm:
             props[key] = props.get(key, value)
     props["warp_depth"] = props.get("reparam_max_depth", warp_depth)
     return find("warped_area")(props)
+
+
+@dataclasses.dataclass(frozen=True)
+class Begun:
+    """What the passes of one gradient share."""
+
+    setting: Setting
+    memory: object = None  #: of the boundary term
+    opening: Opening | None = None
+    counts: tuple[int, ...] = ()  #: boundary samples of each kind in a pass
+    crosses_film_edges: bool = False  #: whether anything moves where the film's own integrand ends
+    found: list[dict | None] = dataclasses.field(default_factory=list)  #: boundary samples of the pass, by kind
+
+    def marked(self, scene: mi.Scene) -> Marked:
+        """The rule of a first pass that a replay follows."""
+        return Marked(Kept.of(scene, self.setting.attachment), fewest=int(self.setting.sensor_moves))
 
 
 class DifferentialIntegrator(RBIntegrator):
@@ -94,32 +112,41 @@ class DifferentialIntegrator(RBIntegrator):
     def render_forward(self, scene, params, sensor=0, seed=0, spp=0):
         """Derivative of the image along the tangents set on the scene's parameters."""
         sensor = scene.sensors()[sensor] if isinstance(sensor, int) else sensor
-        self.boundary.prepare(scene, sensor)
+        passes = films.plan_passes(sensor, spp, seed, self.memory_budget)
+        begun = self.begin(scene, sensor, passes[0])
         push_tangents(scene)
         gradient = 0
-        for p in films.plan_passes(sensor, spp, seed, self.memory_budget):
+        for p in passes:
             with dr.suspend_grad():
-                gradient += p.weight * self._forward(scene, self.camera(sensor, p), p)
+                begun = self.look_for_edges(scene, sensor, p, begun)
+                gradient += p.weight * self._forward(scene, sensor, p, begun)
+        self.end(scene, sensor, passes[0], begun)
         return gradient
 
     @without_collection
     def render_backward(self, scene, params, grad_in, sensor=0, seed=0, spp=0):
         """Accumulate derivatives of a loss, given its derivative by the image, into the scene's parameters."""
         sensor = scene.sensors()[sensor] if isinstance(sensor, int) else sensor
-        self.boundary.prepare(scene, sensor)
-        for p in films.plan_passes(sensor, spp, seed, self.memory_budget):
+        passes = films.plan_passes(sensor, spp, seed, self.memory_budget)
+        begun = self.begin(scene, sensor, passes[0])
+        for p in passes:
+            begun = self.look_for_edges(scene, sensor, p, begun)
+            weighted = mi.TensorXf(p.weight * grad_in)
             # Traversals end at the scene's parameters and continue to the user's variables only at the end
-            with dr.isolate_grad(), dr.suspend_grad():
-                self._backward(scene, self.camera(sensor, p), p, p.weight * grad_in)
+            with dr.isolate_grad():
+                opening = self._call("backward", self._backward, scene, sensor, p, begun, weighted)
+            begun = dataclasses.replace(begun, opening=opening)
             dr.eval()
+        self.end(scene, sensor, passes[0], begun)
 
     @without_collection
-    def record(self, scene, sensor=0, seed=0, spp=0, sets=1) -> Recording | None:
+    def record(self, scene, sensor=0, seed=0, spp=0, sets=1, reusable=False) -> Recording | None:
         """Render independent images whose derivatives cost no further image.
 
         Args:
             spp: Samples per pixel of each image.
             sets: Number of images.
+            reusable: Whether to keep what images under other materials, textures and lights need.
 
         Returns:
             None if something moves or nothing carries derivatives: then images and derivatives are different passes.
@@ -127,15 +154,20 @@ class DifferentialIntegrator(RBIntegrator):
         sensor = scene.sensors()[sensor] if isinstance(sensor, int) else sensor
         attachment = self.experience.attachment(scene)
         at_rest = not attachment.moves and not sensor_moves(sensor)
-        if self.taped or not at_rest or not (attachment.surfaces.any or attachment.emitters.any):
+        if self.taped or not at_rest or not (reusable or attachment.surfaces.any or attachment.emitters.any):
             return None
-        kept = Kept.of(scene, attachment)
+        if reusable:
+            require_separate_lobes(scene)
+            attachment = self.experience.attachment(scene, everything=True)
+        kept = Kept.of(scene, attachment, reusable=reusable)
         tracer = Tracer(self.camera, self.trace, RBIntegrator._splat_to_block, self.memory_budget, self.experience)
         return Recording(scene, sensor, kept, tracer, spp=spp, seed=mi.UInt32(seed), sets=sets)
 
-    def _forward(self, scene, camera, p):
+    def _forward(self, scene, sensor, p, begun):
+        camera = self.camera(sensor, p)
+        context = self.context(scene, sensor, p, begun)
         with dr.resume_grad():
-            motion = self.motion(scene, camera, p, forward=True)
+            motion = self.motion(camera, context, begun, forward=True)
             parts = films.attached_parts(motion)
             ends = [motion.origin, motion.vertex] if motion else []
             attached = [part for part in (*parts, *ends) if dr.grad_enabled(part)]
@@ -153,48 +185,106 @@ class DifferentialIntegrator(RBIntegrator):
                 δL = mi.Spectrum(dr.forward_to(attached, flags=KEEP_TANGENTS) if dr.grad_enabled(attached) else 0)
             L = dr.detach(attached, True)
         else:
-            primal = self.trace(scene, camera, Primal())
-            L, rule = primal.L, ReplayForward(primal.L)
-            δL = self.trace(scene, camera, rule, active=primal.valid).δL
+            primal = self.trace(scene, camera, begun.marked(scene))
+            L, rule = primal.L, ReplayForward(primal)
+            δL = self.trace(scene, camera, rule, active=rule.active).δL
             self.require_gradient(rule.touched, motion)
-        L = self.film_radiance(L, motion)
         dr.eval(L, δL, directions)
+        L = self.film_radiance(L, motion)
         return films.tangent(camera, motion, L, [δL, *directions])
 
-    def _backward(self, scene, camera, p, grad_in):
-        with dr.resume_grad():
-            motion = self.motion(scene, camera, p, forward=False, adjoint=grad_in)
-            field = self.boundary.field() if motion else None
-            taped = self.taped and field is None
-            attached = self.trace(scene, camera, Taped()).L if taped else None
-        primal = None if taped else self.trace(scene, camera, Primal())
-        L = dr.detach(attached, True) if taped else primal.L
-        δL, *adjoints = films.adjoint(camera, motion, self.film_radiance(L, motion), grad_in)
-        dr.eval(δL, adjoints)
-        parts = films.attached_parts(motion)
-        if field:
-            path = self.trace(scene, camera, Record())
-            ends = walk_backward(self.walk(scene, path, motion, p), path.memory, path.count, δL)
-            dr.eval(ends)
-            parts, adjoints = [*parts, motion.origin, motion.vertex], [*adjoints, *ends]
-        with dr.resume_grad():
-            # One traversal: it clears the graph that all parts share
-            if taped:
-                self.require_gradient(dr.grad_enabled(attached), motion)
-                parts, adjoints = [*parts, attached], [*adjoints, δL]
-            for part, δ in zip(parts, adjoints, strict=True):
-                if dr.grad_enabled(part):
-                    dr.set_grad(part, δ)
-                    dr.enqueue(dr.ADMode.Backward, part)
-            dr.traverse(dr.ADMode.Backward)
+    def _backward(self, scene, sensor, p, begun, grad_in):
+        with dr.suspend_grad():
+            camera = self.camera(sensor, p)
+            context = self.context(scene, sensor, p, begun, adjoint=grad_in)
+            with dr.resume_grad():
+                motion = self.motion(camera, context, begun, forward=False)
+                field = self.boundary.field() if motion else None
+                taped = self.taped and field is None
+                attached = self.trace(scene, camera, Taped()).L if taped else None
+            primal = None if taped else self.trace(scene, camera, begun.marked(scene))
+            if motion and primal:
+                dr.schedule(primal.L, primal.valid, primal.memory)
+            L = dr.detach(attached, True) if taped else primal.L
+            δL, *adjoints = films.adjoint(camera, motion, self.film_radiance(L, motion), grad_in)
+            dr.eval(δL, adjoints)
+            parts = films.attached_parts(motion)
             if field:
-                motion.warp.deposit()
-                field.send_adjoints()
+                path = self.trace(scene, camera, Record())
+                ends = walk_backward(self.walk(scene, path, motion, p), path.memory, path.count, δL)
+                dr.eval(ends)
+                parts, adjoints = [*parts, motion.origin, motion.vertex], [*adjoints, *ends]
+            with dr.resume_grad():
+                # One traversal: it clears the graph that all parts share
+                if taped:
+                    self.require_gradient(dr.grad_enabled(attached), motion)
+                    parts, adjoints = [*parts, attached], [*adjoints, δL]
+                for part, δ in zip(parts, adjoints, strict=True):
+                    if dr.grad_enabled(part):
+                        dr.set_grad(part, δ)
+                        dr.enqueue(dr.ADMode.Backward, part)
                 dr.traverse(dr.ADMode.Backward)
-        if not taped and not field:
-            rule = ReplayBackward(L, δL)
-            self.trace(scene, camera, rule, active=primal.valid)
-            self.require_gradient(rule.touched, motion)
+                if field:
+                    motion.warp.deposit()
+                    field.send_adjoints()
+                    dr.traverse(dr.ADMode.Backward)
+            if not taped and not field:
+                rule = ReplayBackward(primal, δL)
+                self.trace(scene, camera, rule, active=rule.active)
+                self.require_gradient(rule.touched, motion)
+            return begun.opening
+
+    # ------------------------------------------------------------------ motion
+
+    def begin(self, scene, sensor, p: films.Pass) -> Begun:
+        """What the passes of a gradient share; refuses what cannot be differentiated."""
+        with dr.resume_grad():
+            begun = Begun(Setting.of(scene, sensor, self.experience.attachment(scene)))
+        if not begun.setting.moves:
+            return begun
+        require_projective(sensor)
+        if reason := self.boundary.obstacle(scene):
+            raise InputError(reason)
+        self.boundary.prepare(scene, sensor)
+        with dr.suspend_grad():
+            memory = self.boundary.memory(self.context(scene, sensor, p, begun))
+        begun = dataclasses.replace(begun, memory=memory)
+        opening, crosses = self._call("open", self._open, scene, sensor, p, begun)
+        begun = dataclasses.replace(begun, opening=opening, crosses_film_edges=bool(crosses[0]))
+        counts = self.boundary.plan(self.context(scene, sensor, p, begun), opening)
+        return dataclasses.replace(begun, counts=counts)
+
+    def look_for_edges(self, scene, sensor, p: films.Pass, begun: Begun) -> Begun:
+        """Find the boundary samples of a pass, and drop those that contribute nothing."""
+        if not begun.counts:
+            return begun
+        found, opening = self._call("find", self._find, scene, sensor, p, dataclasses.replace(begun, found=[]))
+        return dataclasses.replace(begun, opening=opening, found=[thinned(samples) for samples in found])
+
+    def end(self, scene, sensor, p: films.Pass, begun: Begun) -> None:
+        """Remember what a gradient has seen."""
+        if begun.setting.moves:
+            self.boundary.keep(self.context(scene, sensor, p, begun), begun.opening)
+
+    def _open(self, scene, sensor, p, begun):
+        with dr.suspend_grad():
+            context = self.context(scene, sensor, p, begun)
+            return self.boundary.open(context, begun.memory), crosses_film_edges(context)
+
+    def _find(self, scene, sensor, p, begun):
+        with dr.suspend_grad():
+            context = self.context(scene, sensor, p, begun)
+            return self.boundary.find(context, begun.memory, begun.opening, begun.counts), begun.opening
+
+    def _call(self, name: str, function: Callable, scene, sensor, p: films.Pass, *arguments):
+        """Call a function of one pass, frozen unless it follows velocity fields or is taped."""
+
+        def bound(scene, sensor, seed, *arguments):
+            return function(scene, sensor, films.Pass(p.spp, seed, 1.0), *arguments)
+
+        if self.taped or self.boundary.field():
+            return bound(scene, sensor, p.seed, *arguments)
+        return self.experience.frozen.call(name, p.spp, bound, scene, sensor, mi.UInt32(p.seed), *arguments)
 
     # ------------------------------------------------------------------- parts
 
@@ -228,27 +318,12 @@ class DifferentialIntegrator(RBIntegrator):
         field, depth = self.boundary.field(), self.boundary.warp_depth
         return Walk(scene, self.limits, field, mi.UInt32(p.seed), origin, path.L, depth, level_sets(scene))
 
-    def motion(
-        self, scene, camera: films.Camera, p: films.Pass, *, forward: bool, adjoint: mi.TensorXf | None = None
-    ) -> films.Motion | None:
-        """Everything that moves on the film, attached; None if nothing does.
+    def context(self, scene, sensor, p: films.Pass, begun: Begun, adjoint: mi.TensorXf | None = None) -> Context:
+        """What boundary terms are told about one pass.
 
         Args:
             adjoint: Derivative of the loss by the image, in reverse mode. [H, W, C]
         """
-        first, ray = first_hit(scene, camera.ray, self.limits, mi.Bool(True))
-        surfaces_move = dr.grad_enabled(material_point(first, ray, 0).p)
-        if not (surfaces_move or sensor_moves(camera.sensor) or emitters_move(scene)):
-            return None
-        require_projective(camera.sensor)
-        if reason := self.boundary.obstacle(scene):
-            raise InputError(reason)
-        warp = None
-        if field := self.boundary.field():
-            field.clear(forward=forward)
-            stream = mi.sample_tea_32(mi.UInt32(p.seed), 0xCA3E)[0]
-            warp = Warp(field.for_camera(), stream, self.boundary.warp_depth >= 1, forward=forward)
-        moved = project_first_vertex(camera.sensor, first, ray, camera.position, warp)
 
         def radiance(sampler: mi.Sampler, ray: mi.Ray3f, active: mi.Bool, limits: Limits) -> mi.Spectrum:
             with dr.suspend_grad():
@@ -258,14 +333,30 @@ class DifferentialIntegrator(RBIntegrator):
                     rule=Primal(), limits=limits, traits=traits, origin=mi.Point3f(0), active=mi.Bool(active),
                 ).L  # fmt: skip
 
-        context = films.Context(scene, camera.sensor, camera.spp, p.seed, self.limits, radiance, warp, None, adjoint)
-        with dr.suspend_grad():
-            levels = self.boundary.levels(context)
-        context = dataclasses.replace(context, levels=levels)
-        samples = [*film_edge_samples(context), *self.boundary.samples(context)]
+        return Context(
+            scene, sensor, p.spp, p.seed, self.limits, radiance, begun.setting, None, begun.crosses_film_edges,
+            begun.opening.levels if begun.opening else None, adjoint,
+        )  # fmt: skip
+
+    def motion(self, camera: films.Camera, context: Context, begun: Begun, *, forward: bool) -> films.Motion | None:
+        """Everything that moves on the film, attached; None if nothing does."""
+        if not begun.setting.moves:
+            return None
+        scene, warp = context.scene, None
+        first, ray = first_hit(scene, camera.ray, self.limits, mi.Bool(True))
+        moving = context.setting.can_move_on_film(first)
+        if field := self.boundary.field():
+            field.clear(forward=forward)
+            stream = mi.sample_tea_32(mi.UInt32(context.seed), 0xCA3E)[0]
+            warp = Warp(field.for_camera(), stream, self.boundary.warp_depth >= 1, forward=forward)
+            context, moving = dataclasses.replace(context, bend=warp, crosses_film_edges=True), mi.Bool(True)
+        moved = project_first_vertex(camera.sensor, first, ray, camera.position, warp, moving)
+        samples = film_edge_samples(context)
+        samples += self.boundary.samples(context, begun.memory, begun.opening, begun.counts, begun.found)
         return films.Motion(
-            moved.position, moved.measure, samples, moved.origin, moved.vertex, warp, dr.detach(first, True), levels
-        )
+            moved.position, moved.measure, samples, moved.origin, moved.vertex, warp, dr.detach(first, True),
+            context.levels,
+        )  # fmt: skip
 
     @staticmethod
     def film_radiance(L: mi.Spectrum, motion: films.Motion | None) -> mi.Spectrum:

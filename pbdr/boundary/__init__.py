@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from ..errors import InputError, suggestion
 from .base import BoundaryTerm as BoundaryTerm
+from .base import Opening as Opening
 
 _terms: dict[str, type[BoundaryTerm]] = {}
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import mitsuba as mi
 
-from ..transport.film import Context, FilmSamples
-from ..transport.levels import Levels
+from ..transport.context import Context
+from ..transport.film import FilmSamples
 from ..transport.velocity import VelocityField
 from . import find, register
-from .base import BoundaryTerm
+from .base import BoundaryTerm, Opening
 
 #: In the order in which they are asked
 CANDIDATES = ("silhouettes", "warped_area")
@@ -29,11 +29,10 @@ class Auto(BoundaryTerm):
         names = CANDIDATES[:1] if endless else CANDIDATES
         self._choices: list[BoundaryTerm] = [find(name)(props) for name in names]
         self._chosen: BoundaryTerm | None = None
-        self._asked: tuple[mi.Scene, mi.Sensor] | None = None
 
     @property
     def warp_depth(self) -> int:
-        return self._term().warp_depth
+        return self._chosen.warp_depth
 
     @property
     def taken(self) -> str | None:
@@ -45,29 +44,36 @@ class Auto(BoundaryTerm):
         return next((term for term in self._choices if not term.obstacle(scene)), self._choices[0])
 
     def prepare(self, scene: mi.Scene, sensor: mi.Sensor) -> None:
-        # Left until something moves: derivatives of materials must not pay for a list of edges
-        self._asked = (scene, sensor)
-
-    def _term(self) -> BoundaryTerm:
-        if self._asked is not None:
-            scene, sensor = self._asked
-            self._asked, chosen = None, self.choice(scene)
-            if chosen is not self._chosen:
-                mi.Log(mi.LogLevel.Info, f"boundary = 'auto' takes '{chosen.name}'")
-                self._chosen = chosen
-            chosen.prepare(scene, sensor)
-        return self._chosen
+        chosen = self.choice(scene)
+        if chosen is not self._chosen:
+            mi.Log(mi.LogLevel.Info, f"boundary = 'auto' takes '{chosen.name}'")
+            self._chosen = chosen
+        chosen.prepare(scene, sensor)
 
     def field(self) -> VelocityField | None:
-        return self._term().field()
-
-    def levels(self, context: Context) -> Levels | None:
-        return self._term().levels(context)
+        return self._chosen.field() if self._chosen else None
 
     @staticmethod
     def obstacle(scene: mi.Scene) -> str | None:
         reasons = [find(name).obstacle(scene) for name in CANDIDATES]
         return ", and ".join(dict.fromkeys(reasons)) if all(reasons) else None
 
-    def samples(self, context: Context) -> list[FilmSamples]:
-        return self._term().samples(context)
+    def memory(self, context: Context) -> object:
+        return self._chosen.memory(context)
+
+    def open(self, context: Context, memory: object) -> Opening:
+        return self._chosen.open(context, memory)
+
+    def plan(self, context: Context, opening: Opening) -> tuple[int, ...]:
+        return self._chosen.plan(context, opening)
+
+    def find(self, context: Context, memory: object, opening: Opening, counts: tuple[int, ...]) -> list[dict]:
+        return self._chosen.find(context, memory, opening, counts)
+
+    def samples(
+        self, context: Context, memory: object, opening: Opening, counts: tuple[int, ...], found: list[dict | None]
+    ) -> list[FilmSamples]:
+        return self._chosen.samples(context, memory, opening, counts, found)
+
+    def keep(self, context: Context, opening: Opening) -> None:
+        self._chosen.keep(context, opening)

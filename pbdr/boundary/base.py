@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 
 import mitsuba as mi
 
-from ..transport.film import Context, FilmSamples
+from ..transport.context import Context
+from ..transport.film import FilmSamples
 from ..transport.levels import Levels
 from ..transport.velocity import VelocityField
+
+
+@dataclasses.dataclass(frozen=True)
+class Opening:
+    """The beginning of a gradient; terms add what they need."""
+
+    levels: Levels | None = None  #: radiance whose motion on the film the term takes care of
 
 
 class BoundaryTerm(abc.ABC):
@@ -27,18 +36,10 @@ class BoundaryTerm(abc.ABC):
         """Query this term's own properties and check them."""
 
     def prepare(self, scene: mi.Scene, sensor: mi.Sensor) -> None:  # noqa: B027 (a documented default)
-        """Update what depends on the geometry; called once before a derivative is computed."""
+        """Update what depends on the geometry, or refuse it; called before derivatives of something that moves."""
 
     def field(self) -> VelocityField | None:
         """The velocity field that rays follow, for terms that turn boundaries into a divergence; None by default."""
-        return None
-
-    def levels(self, context: Context) -> Levels | None:
-        """Levels of radiance whose motion on the film this term takes care of; None by default.
-
-        Args:
-            context: Without levels.
-        """
         return None
 
     @staticmethod
@@ -49,6 +50,42 @@ class BoundaryTerm(abc.ABC):
         """
         return None
 
-    @abc.abstractmethod
-    def samples(self, context: Context) -> list[FilmSamples]:
-        """Samples of the boundary integral, attached to the scene parameters."""
+    # Terms that sample boundaries do it in steps which can be frozen: what a step is given and what it returns are
+    # nested structures of arrays, and only ``memory`` and ``plan`` look at numbers.
+
+    def memory(self, context: Context) -> object:
+        """What earlier gradients left; looks around before the first one.
+
+        Args:
+            context: Of the first pass, without levels.
+        """
+        return None
+
+    def open(self, context: Context, memory: object) -> Opening:
+        """Densities and levels of one gradient.
+
+        Args:
+            context: Of the first pass, without levels.
+        """
+        return Opening()
+
+    def plan(self, context: Context, opening: Opening) -> tuple[int, ...]:
+        """How many samples of each kind a pass takes."""
+        return ()
+
+    def find(self, context: Context, memory: object, opening: Opening, counts: tuple[int, ...]) -> list[dict]:
+        """Detached samples of each kind, arrays by name, among them ``active``: those without it are dropped."""
+        return []
+
+    def samples(
+        self, context: Context, memory: object, opening: Opening, counts: tuple[int, ...], found: list[dict | None]
+    ) -> list[FilmSamples]:
+        """Samples of the boundary integral, attached to the scene parameters.
+
+        Args:
+            found: What is left of each kind; None where nothing is.
+        """
+        return []
+
+    def keep(self, context: Context, opening: Opening) -> None:  # noqa: B027 (a documented default)
+        """Remember a gradient."""

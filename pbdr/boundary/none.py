@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import register
-from .base import BoundaryTerm, Context, FilmSamples
+from .base import BoundaryTerm
 
 
 @register("none")
@@ -11,6 +11,3 @@ class NoBoundary(BoundaryTerm):
     """Leaves the derivative of moving discontinuities out: right for materials, textures and resting lights."""
 
     handles_discontinuities = False
-
-    def samples(self, context: Context) -> list[FilmSamples]:
-        return []

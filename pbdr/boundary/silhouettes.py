@@ -13,11 +13,12 @@ direction, so that the segment moves with x alone. This is the local form of the
 geometry"] with the relative velocity of the surface form: seams and creases stand still there and need no term.
 
 Samples are found detached; those that contribute nothing, because something hides them or because nothing near them
-moves, are dropped before radiance is traced and before anything is differentiated.
+moves, are dropped before anything is differentiated.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import drjit as dr
@@ -26,12 +27,15 @@ import mitsuba as mi
 from ..errors import InputError, suggestion
 from ..geometry.curves import ROUND_SHAPES, Curves, build_curves
 from ..geometry.edges import placed_shapes
-from ..transport.film import Context, FilmSamples
-from ..transport.levels import LevelMemory, Levels, look_around
+from ..transport import levels
+from ..transport.context import Context
+from ..transport.film import FilmSamples
+from ..transport.recollection import Recollection
 from . import register
-from .base import BoundaryTerm
-from .segments.base import Moves, Segments
-from .segments.guide import Guide, Sampling
+from .base import BoundaryTerm, Opening
+from .segments import guide
+from .segments.base import Segments, thinned
+from .segments.guide import Sampling
 from .segments.primary import Primary
 from .segments.secondary import Direct, Indirect
 
@@ -40,6 +44,25 @@ LEAST_SHARE = 1 / 16
 
 #: What guides can learn from
 GUIDES = ("contrast", "adjoint")
+
+
+@dataclasses.dataclass(frozen=True)
+class Memories:
+    """What earlier gradients of one sensor left."""
+
+    curves: Curves
+    group: mi.UInt32  #: which shapes share a level [R]
+    levels: Recollection[levels.Memory]
+    guides: dict[str, Recollection[guide.Memory]]  #: of each kind of segments
+
+
+@dataclasses.dataclass(frozen=True)
+class SilhouettesOpening(Opening):
+    """Densities and levels of one gradient, and the memories that they come from."""
+
+    levels_before: levels.Memory | None = None
+    samplings: dict[str, Sampling] = dataclasses.field(default_factory=dict)  #: of each kind of segments
+    guides_before: dict[str, guide.Memory] = dataclasses.field(default_factory=dict)
 
 
 @register("silhouettes")
@@ -71,13 +94,15 @@ class Silhouettes(BoundaryTerm):
             )
         self._topology: tuple | None = None
         self._curves: Curves | None = None
-        self._guides: dict[tuple[str, str], Guide] = {}
-        self._samplings: dict[str, Sampling] = {}
-        self._level_memories: dict[str, LevelMemory] = {}
-        self._levels: Levels | None = None
+        self._guides: dict[str, dict[str, Recollection[guide.Memory]]] = {}  # by sensor and kind
+        self._levels: dict[str, Recollection[levels.Memory]] = {}  # by sensor
 
     def prepare(self, scene: mi.Scene, sensor: mi.Sensor) -> None:
-        self._samplings, self._levels = {}, None
+        if (kind := sensor.class_name()) != "PerspectiveCamera":
+            raise InputError(
+                f"sensor '{sensor.id()}' is a {kind}; boundary = 'silhouettes' needs a 'perspective' sensor, "
+                "and boundary = 'none' leaves silhouettes out"
+            )
         topology = tuple(
             (shape.id(), shape.class_name(), *((s.vertex_count(), s.face_count()) for s in [shape] if s.is_mesh()))
             for shape in scene.shapes()
@@ -104,65 +129,92 @@ class Silhouettes(BoundaryTerm):
                     )
         return None
 
-    def levels(self, context: Context) -> Levels | None:
+    def memory(self, context: Context) -> Memories | None:
         if self._curves is None:
             return None
-        if self._levels is None:
-            memory = self._level_memories.setdefault(context.sensor.id(), LevelMemory())
-            if memory.is_empty:
-                look_around(memory, context)
-            self._levels = memory.open(context.scene, context.seed)
-        return self._levels
+        sensor, group = context.sensor.id(), levels.groups_in_contact(context.scene)
+        if sensor not in self._levels or dr.width(self._levels[sensor].after.count) != dr.width(group):
+            self._levels[sensor] = levels.look_around(context, group)
+        guides = self._guides.setdefault(sensor, {})
+        for kind in _kinds(context):
+            if kind.name not in guides:
+                seen = levels.Levels.of_memory(self._levels[sensor].recall(context.seed), group)
+                guides[kind.name] = self._look_around(dataclasses.replace(context, levels=seen), kind)
+        return Memories(self._curves, group, self._levels[sensor], {k.name: guides[k.name] for k in _kinds(context)})
 
-    def samples(self, context: Context) -> list[FilmSamples]:
-        if (kind := context.sensor.class_name()) != "PerspectiveCamera":
-            raise InputError(
-                f"sensor '{context.sensor.id()}' is a {kind}; boundary = 'silhouettes' needs a 'perspective' sensor, "
-                "and boundary = 'none' leaves silhouettes out"
-            )
-        if self._curves is None:
-            return []
-        moves = Moves.of(context)
-        kinds: list[type[Segments]] = [Primary]
-        # A camera moves no segment between surfaces
-        if moves.shapes.any or moves.emitters:
-            kinds += [Direct] * (context.limits.max_depth >= 2) + [Indirect] * (context.limits.max_depth >= 3)
-        by_adjoint = self.boundary_guide == "adjoint"
-        segments = [kind(context, self._curves, moves, by_adjoint=by_adjoint) for kind in kinds]
-        for one in segments:
-            self._open(one)
-        counts = self._allocate(context, segments)
+    def open(self, context: Context, memory: Memories | None) -> Opening | SilhouettesOpening:
+        if memory is None:
+            return Opening()
+        before = memory.levels.recall(context.seed)
+        samplings, guides = {}, {}
+        for kind in _kinds(context):
+            samplings[kind.name], guides[kind.name] = kind(context, memory.curves).open(memory.guides[kind.name])
+        return SilhouettesOpening(levels.Levels.of_memory(before, memory.group), before, samplings, guides)
+
+    def plan(self, context: Context, opening: Opening) -> tuple[int, ...]:
+        """Samples of each kind, by the noise and the time of one: least variance for the whole budget.
+
+        Powers of two of the budget, so that rounding decides nothing; no kind goes without.
+        """
+        if opening.levels is None:
+            return ()
+        kinds = _kinds(context)
+        worth = [float(opening.samplings[kind.name].noise[0]) / kind.cost**0.5 for kind in kinds]
+        budget = self._budget(context)
+        shares = [w / sum(worth) if sum(worth) > 0 else 1.0 for w in worth]
+        return tuple(max(1, round(budget * 2.0 ** round(math.log2(max(share, LEAST_SHARE))))) for share in shares)
+
+    def find(self, context: Context, memory: Memories | None, opening: Opening, counts: tuple[int, ...]) -> list[dict]:
         # All kinds look for samples before the first is waited for
-        found = [one.start(self._samplings[one.name], n) for one, n in zip(segments, counts, strict=True)]
-        finished = [
-            one.finish(self._samplings[one.name], *rest) for one, *rest in zip(segments, counts, found, strict=True)
-        ]
-        return [samples for samples in finished if samples is not None]
+        return [one.start() for one in self._segments(context, memory, opening, counts)]
 
-    def _open(self, segments: Segments) -> None:
-        """Prepare the density of one kind of segments; all passes of a gradient share it."""
-        if segments.name in self._samplings:
+    def samples(
+        self,
+        context: Context,
+        memory: Memories | None,
+        opening: Opening,
+        counts: tuple[int, ...],
+        found: list[dict | None],
+    ) -> list[FilmSamples]:
+        segments = self._segments(context, memory, opening, counts)
+        by_adjoint = self.boundary_guide == "adjoint"
+        pairs = zip(segments, found, strict=True)
+        return [one.finish(left, by_adjoint=by_adjoint) for one, left in pairs if left is not None]
+
+    def keep(self, context: Context, opening: Opening) -> None:
+        if opening.levels is None:
             return
-        key = (segments.context.sensor.id(), segments.name)
-        if key not in self._guides:
-            # The first call looks around before it samples
-            guide = self._guides[key] = Guide()
-            sampling, count = segments.open(guide, pilot=True), self._budget(segments.context) // 2
-            segments.finish(sampling, count, segments.start(sampling, count, pilot=True))
-        self._samplings[segments.name] = segments.open(self._guides[key])
+        sensor = context.sensor.id()
+        self._levels[sensor] = Recollection(context.seed, opening.levels_before, opening.levels.measured)
+        for name, sampling in opening.samplings.items():
+            self._guides[sensor][name] = Recollection(context.seed, opening.guides_before[name], sampling.measured)
+
+    def _segments(
+        self, context: Context, memory: Memories | None, opening: Opening, counts: tuple[int, ...]
+    ) -> list[Segments]:
+        kinds = _kinds(context) if memory else []
+        return [
+            kind(context, memory.curves, opening.samplings[kind.name], count)
+            for kind, count in zip(kinds, counts, strict=True)
+        ]
+
+    def _look_around(self, context: Context, kind: type[Segments]) -> Recollection[guide.Memory]:
+        """What a kind of boundary segments measures before the first gradient."""
+        sampling, before = kind(context, self._curves).open(None)
+        pilot = kind(context, self._curves, sampling, self._budget(context) // 2)
+        left = thinned(pilot.start("pilot"))
+        if left:
+            pilot.finish(left)
+        return Recollection(pilot.seed("pilot"), before, sampling.measured)
 
     def _budget(self, context: Context) -> int:
         size = context.sensor.film().crop_size()
         return max(2, int(int(size[0]) * int(size[1]) * (self.boundary_spp or context.spp / 2)))
 
-    def _allocate(self, context: Context, segments: list[Segments]) -> list[int]:
-        """Samples of each kind, by the noise and the time of one: least variance for the whole budget.
 
-        Powers of two of the budget, so that rounding decides nothing; no kind goes without.
-        """
-        noise = [self._samplings[one.name].noise for one in segments]
-        dr.eval(noise)
-        worth = [float(n[0]) / one.cost**0.5 for n, one in zip(noise, segments, strict=True)]
-        budget = self._budget(context)
-        shares = [w / sum(worth) if sum(worth) > 0 else 1.0 for w in worth]
-        return [max(1, round(budget * 2.0 ** round(math.log2(max(share, LEAST_SHARE))))) for share in shares]
+def _kinds(context: Context) -> list[type[Segments]]:
+    kinds: list[type[Segments]] = [Primary]
+    # A camera moves no segment between surfaces
+    if context.setting.surfaces_move:
+        kinds += [Direct] * (context.limits.max_depth >= 2) + [Indirect] * (context.limits.max_depth >= 3)
+    return kinds

@@ -15,7 +15,6 @@ from ..errors import InputError
 from ..geometry import level_sets
 from ..geometry.curves import ROUND_SHAPES
 from ..geometry.edges import placed_shapes
-from ..transport.film import Context, FilmSamples
 from ..transport.velocity import VelocityField
 from . import fields, register
 from .base import BoundaryTerm
@@ -57,6 +56,13 @@ class WarpedArea(BoundaryTerm):
             raise InputError("'max_depth' must be finite with boundary = 'warped_area', got -1")
 
     def prepare(self, scene: mi.Scene, sensor: mi.Sensor) -> None:
+        if reason := self._field.obstacle(scene):
+            raise InputError(reason)
+        if (kind := sensor.class_name()) != "PerspectiveCamera":
+            raise InputError(
+                f"sensor '{sensor.id()}' is a {kind}; boundary = 'warped_area' needs a 'perspective' sensor, "
+                "and boundary = 'none' leaves silhouettes out"
+            )
         self._field.prepare(scene, sensor, camera_only=self._camera_only)
 
     def field(self) -> VelocityField:
@@ -89,13 +95,3 @@ class WarpedArea(BoundaryTerm):
                     "'warped_area' cannot move; use boundary = 'silhouettes'"
                 )
         return None
-
-    def samples(self, context: Context) -> list[FilmSamples]:
-        if reason := self._field.obstacle(context.scene):
-            raise InputError(reason)
-        if (kind := context.sensor.class_name()) != "PerspectiveCamera":
-            raise InputError(
-                f"sensor '{context.sensor.id()}' is a {kind}; boundary = 'warped_area' needs a 'perspective' sensor, "
-                "and boundary = 'none' leaves silhouettes out"
-            )
-        return []

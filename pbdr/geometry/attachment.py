@@ -8,7 +8,7 @@ import drjit as dr
 import mitsuba as mi
 
 from .flags import Flags
-from .motion import MOTION_KEYS
+from .motion import MOTION_KEYS, MovingShapes, carries_motion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +16,9 @@ class Attachment:
     """What of a scene carries derivatives."""
 
     surfaces: Flags  #: shapes whose material or attributes do; unknown ones count as yes
-    emitters: Flags  #: emitters whose radiance does; likewise
+    emitters: Flags  #: emitters whose radiance or place does; likewise
+    moving: MovingShapes  #: shapes whose place does
+    lamps: Flags  #: shapes that are lamps, attached or not
     moves: bool  #: whether a surface or an emitter moves
 
     @classmethod
@@ -29,7 +31,8 @@ class Attachment:
             # Environments are integrated over fixed directions: what turns them moves nothing
             moving = {} if emitter.is_environment() else _moving(attached)
             moves |= bool(moving)
-            shining.append(len(attached) > len(moving))
+            shape = emitter.get_shape()
+            shining.append(bool(attached) or (shape is not None and carries_motion(shape)))
             lights += attached.values()
 
         def turns(shape: mi.Shape) -> bool:
@@ -41,7 +44,17 @@ class Attachment:
 
         surfaces = Flags.of_shapes(scene, turns, unknown=True)
         pointers = dr.reinterpret_array(mi.UInt32, mi.EmitterPtr(emitters))
-        return cls(surfaces, Flags.of(pointers, shining, unknown=True), moves)
+        lamps = Flags.of_shapes(scene, lambda shape: shape.is_emitter())
+        return cls(surfaces, Flags.of(pointers, shining, unknown=True), MovingShapes.of(scene), lamps, moves)
+
+    @classmethod
+    def of_all(cls, scene: mi.Scene) -> Attachment:
+        """As if all surfaces and emitters carried derivatives, and nothing moved."""
+        pointers = dr.reinterpret_array(mi.UInt32, mi.EmitterPtr(scene.emitters()))
+        surfaces = Flags.of_shapes(scene, lambda shape: True, unknown=True)
+        emitters = Flags.of(pointers, [True] * len(scene.emitters()), unknown=True)
+        lamps = Flags.of_shapes(scene, lambda shape: shape.is_emitter())
+        return cls(surfaces, emitters, MovingShapes.of(scene), lamps, False)
 
 
 def _attached(root: mi.Object) -> dict[str, mi.Object]:

@@ -46,6 +46,7 @@ class RoundTable:
     side: mi.Float  #: which of a cylinder's two silhouettes, ±1 [R]
     owner: mi.UInt32  #: index into ``owners`` [R]
     owners: tuple[mi.Shape, ...]
+    owner_ids: mi.UInt32  #: their registry indices [O]
     count: int  #: R
 
 
@@ -147,7 +148,7 @@ def _round_table(scene: mi.Scene) -> RoundTable | None:
     smooth, ball, height, inward, side, owner = zip(*rows, strict=True)
     return RoundTable(
         mi.Bool(list(smooth)), mi.Bool(list(ball)), mi.Float(height), mi.Float(inward), mi.Float(side),
-        mi.UInt32(list(owner)), tuple(owners), len(rows),
+        mi.UInt32(list(owner)), tuple(owners), dr.reinterpret_array(mi.UInt32, mi.ShapePtr(owners)), len(rows),
     )  # fmt: skip
 
 
@@ -166,8 +167,8 @@ def find_place(curves: Curves, cell: mi.UInt32, u: mi.Float) -> Place:
     places = []
     if curves.edges:
         edge = look_up(curves.edges, curve, straight)
-        ids = dr.reinterpret_array(mi.UInt32, mi.ShapePtr(list(curves.edges.owners)))
-        owner = dr.gather(mi.UInt32, ids, dr.gather(mi.UInt32, curves.edges.owner, curve, straight), straight)
+        index = dr.gather(mi.UInt32, curves.edges.owner, curve, straight)
+        owner = dr.gather(mi.UInt32, curves.edges.owner_ids, index, straight)
         point = edge.start + (edge.end - edge.start) * t
         places.append(Place(edge, point, owner, extent, None, mi.Bool(False), mi.Float(0), t, None))
     if curves.rounds:
@@ -232,7 +233,7 @@ def _sibling(curves: Curves, curve: mi.UInt32, active: mi.Bool, place: Place) ->
 
 def _round_place(table: RoundTable, row: mi.UInt32, active: mi.Bool, t: mi.Float, extent: mi.Float) -> Place:
     owner_index = dr.gather(mi.UInt32, table.owner, row, active)
-    owner = dr.gather(mi.UInt32, dr.reinterpret_array(mi.UInt32, mi.ShapePtr(list(table.owners))), owner_index, active)
+    owner = dr.gather(mi.UInt32, table.owner_ids, owner_index, active)
     placement = placement_of(table.owners, owner_index, active)
     smooth, ball = (dr.gather(mi.Bool, column, row, active) for column in (table.smooth, table.ball))
     height, inward, side = (

@@ -25,6 +25,7 @@ class EdgeTable:
     count: int  #: E
     owner: mi.UInt32  #: index into ``owners``: the shape whose motion moves the edge [E]
     owners: tuple[mi.Shape, ...]  #: meshes and rectangles, and the instances that place a mesh of a group
+    owner_ids: mi.UInt32  #: their registry indices [O]
 
     @property
     def instances(self) -> tuple[mi.Shape | None, ...]:
@@ -82,7 +83,8 @@ def build_edges(scene: mi.Scene) -> EdgeTable | None:
     if not len(table):
         return None
     shape, owner, *corners = (mi.UInt32(np.ascontiguousarray(column, dtype=np.uint32)) for column in table.T)
-    return EdgeTable(mi.ShapePtr(shapes), shape, *corners, count=len(table), owner=owner, owners=tuple(owners))
+    ids = dr.reinterpret_array(mi.UInt32, mi.ShapePtr(owners))
+    return EdgeTable(mi.ShapePtr(shapes), shape, *corners, len(table), owner, tuple(owners), ids)
 
 
 def placed_shapes(scene: mi.Scene, shape: mi.Shape) -> list[mi.Shape]:

@@ -16,7 +16,7 @@ from .edges import placed_shapes
 class Flags:
     """Answers by registry index."""
 
-    values: mi.UInt32 | None  #: 1 for yes; None where a table is given later [R]
+    values: mi.UInt32  #: 1 for yes [R]
     any: bool  #: whether one is yes
     unknown: bool  #: what counts for objects that were not asked
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import drjit as dr
 import mitsuba as mi
 
@@ -94,17 +96,25 @@ def registry_index(pi: mi.PreliminaryIntersection3f) -> mi.UInt32:
     return dr.select(pi.is_valid(), index, 0)
 
 
+@dataclasses.dataclass(frozen=True)
 class MovingShapes:
     """Which shapes carry derivatives of their positions."""
 
-    def __init__(self, scene: mi.Scene):
+    flags: Flags
+
+    @classmethod
+    def of(cls, scene: mi.Scene) -> MovingShapes:
         """Look at all shapes of a scene and at the members of its groups."""
-        self._flags = Flags.of_shapes(scene, carries_motion)
-        self.any = self._flags.any
+        return cls(Flags.of_shapes(scene, carries_motion))
+
+    @property
+    def any(self) -> bool:
+        """Whether one does."""
+        return self.flags.any
 
     def has(self, index: mi.UInt32) -> mi.Bool:
         """Whether shapes move, by registry index. [N]"""
-        return self._flags.has(index)
+        return self.flags.has(index)
 
     def hit(self, pi: mi.PreliminaryIntersection3f) -> mi.Bool:
         """Whether hits lie on moving shapes. [N]"""

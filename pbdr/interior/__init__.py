@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .base import Rule as Rule
+from .marked import Marked as Marked
 from .primal import Primal as Primal
 from .record import Record as Record
 from .replay import ReplayBackward as ReplayBackward

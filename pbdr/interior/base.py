@@ -41,6 +41,14 @@ class Rule(abc.ABC):
             index: Position on the path, 0 for the first hit. [N]
         """
 
+    def proceeds(self, count: mi.UInt32, active: mi.Bool) -> mi.Bool:
+        """Which of the paths that could go on the rule wants to follow; all by default.
+
+        Args:
+            count: Vertices so far. [N]
+        """
+        return active
+
     @abc.abstractmethod
     def gather(self, L: mi.Spectrum, contribution: mi.Spectrum) -> mi.Spectrum:
         """Radiance after one vertex, given the throughput-weighted light that it adds."""

@@ -8,8 +8,12 @@ from collections.abc import Callable, Hashable
 import drjit as dr
 import mitsuba as mi
 
-#: Functions remembered at once, and recordings of one of them that are tolerated
-_MOST_ENTRIES, _MOST_RECORDINGS = 128, 6
+from ..packing import outline, pack, structure_key, unpack
+
+#: Functions remembered at once, and recordings of one of them that are tolerated: some, and one in so many calls
+_MOST_ENTRIES, _MOST_RECORDINGS, _CALLS_PER_RECORDING = 128, 6, 8
+#: Of Dr.Jit's own warnings
+_NEVER = 2**31 - 1
 
 
 class _Body:
@@ -17,9 +21,13 @@ class _Body:
 
     def __init__(self) -> None:
         self.function: Callable | None = None
+        self.arguments: object = None  #: structure of the arguments
+        self.result: object = None  #: structure of the result, without arrays
 
-    def __call__(self, *arguments):
-        return self.function(*arguments)
+    def __call__(self, scene: mi.Scene, sensor: mi.Sensor, arrays: list) -> list:
+        result = self.function(scene, sensor, *unpack(self.arguments, arrays))
+        self.result = outline(result)
+        return pack(result)
 
 
 @dataclasses.dataclass
@@ -27,10 +35,10 @@ class _Entry:
     """One function."""
 
     sensor: mi.Sensor
-    layout: Hashable
     body: _Body
     frozen: Callable
     calls: int = 0
+    recordings: int = 0
 
 
 class Frozen:
@@ -42,6 +50,7 @@ class Frozen:
 
     def __init__(self) -> None:
         self.works = True
+        self.launched = 0  #: calls that traced nothing
         self._parts: list = []
         self._scalars: dict[str, str] = {}
         self._entries: dict[tuple, _Entry] = {}
@@ -56,7 +65,7 @@ class Frozen:
             Whether it is the scene of the last call, with all these numbers.
         """
         parts = [*scene.shapes(), *scene.emitters(), *scene.sensors()]
-        scalars = {key: str(value) for key, value in parameters if not dr.is_jit_v(value)}
+        scalars = {key: str(value) for key, value in parameters if not dr.is_jit_v(getattr(value, "matrix", value))}
         same = len(parts) == len(self._parts) and all(a is b for a, b in zip(parts, self._parts, strict=True))
         same = same and scalars == self._scalars
         if not same:
@@ -66,37 +75,42 @@ class Frozen:
     def call(self, name: str, layout: Hashable, function: Callable, scene: mi.Scene, sensor: mi.Sensor, *arguments):
         """Call ``function(scene, sensor, *arguments)``.
 
+        Arguments and result may be nested: dataclasses, tuples, lists, dictionaries. What is no array in them belongs
+        to the layout.
+
         Args:
             name: What the function does.
             layout: All that its kernels depend on beside the arguments.
         """
         if not self.works:
             return function(scene, sensor, *arguments)
-        entry = self._entry(name, layout, sensor)
+        entry = self._entry((name, id(sensor), layout, structure_key(arguments)), sensor)
         entry.calls += 1
         if entry.calls == 1:
             return function(scene, sensor, *arguments)
-        entry.body.function = function
+        body = entry.body
+        body.function, body.arguments = function, arguments
         try:
-            result = entry.frozen(scene, sensor, *arguments)
+            arrays = entry.frozen(scene, sensor, pack(arguments))
         except (RuntimeError, TypeError, ValueError) as error:
             self._give_up(f"{name}: {str(error).strip().splitlines()[0]}")
             return function(scene, sensor, *arguments)
         finally:
-            entry.body.function = None
-        if entry.frozen.n_recordings > _MOST_RECORDINGS:
+            body.function = body.arguments = None
+        self.launched += entry.recordings == entry.frozen.n_recordings
+        entry.recordings = entry.frozen.n_recordings
+        if entry.recordings > max(_MOST_RECORDINGS, entry.calls // _CALLS_PER_RECORDING):
             self._give_up(f"{name}: its inputs differ from step to step")
-        return result
+        return unpack(body.result, arrays)
 
-    def _entry(self, name: str, layout: Hashable, sensor: mi.Sensor) -> _Entry:
-        key = name, id(sensor)
+    def _entry(self, key: tuple, sensor: mi.Sensor) -> _Entry:
         entry = self._entries.get(key)
-        if entry is None or entry.layout != layout or entry.sensor is not sensor:
+        if entry is None or entry.sensor is not sensor:
             if len(self._entries) >= _MOST_ENTRIES:
                 self._entries.clear()
             body = _Body()
-            frozen = dr.freeze(lambda *arguments: body(*arguments), warn_after=_MOST_RECORDINGS + 1)
-            self._entries[key] = entry = _Entry(sensor, layout, body, frozen)
+            frozen = dr.freeze(lambda *arguments: body(*arguments), warn_after=_NEVER)
+            self._entries[key] = entry = _Entry(sensor, body, frozen)
         return entry
 
     def _give_up(self, reason: str) -> None:

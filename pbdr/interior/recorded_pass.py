@@ -16,6 +16,7 @@ from ..transport.path import PathResult
 from ..transport.tangents import KEEP_TANGENTS
 from ..transport.vertices import Kept, VertexArrays
 from .store import Store, attached_light
+from .surfaces import inverse_densities
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Outcome:
     wavelengths: list  #: of the camera rays; empty in variants without
     vertices: list  #: numbers of the kept vertices, by fours [4 · capacity]
     counter: mi.UInt32  #: vertices that wanted room [1]
+    last: list  #: slot of the last vertex of each path [N], if vertices are chained
+    inverse_densities: list  #: of the direction taken at each vertex [V], likewise
 
     def camera(self, sensor: mi.Sensor, layout: Layout, put: Callable) -> films.Camera:
         """The camera samples, as far as film and vertices need them."""
@@ -78,13 +81,19 @@ def trace_pass(
         samples = camera(sensor, films.Pass(layout.spp, seed, 1.0), layout.sets)
         arrays = VertexArrays(layout.kept.with_tables(tables), layout.capacity)
         path = trace(scene, samples, Store(arrays, layout.path_count))
-        dr.eval(arrays.counter, path.L, path.valid, samples.position)
+        last = list(path.memory.values())
+        dr.eval(arrays.counter, path.L, path.valid, samples.position, last)
         images, weights = films.develop_sets(samples, path)
         wavelengths = list(samples.ray.wavelengths) if mi.is_spectral else []
-        return Outcome(
+        outcome = Outcome(
             images, weights, path.L, path.valid, samples.position, samples.response, samples.ray.time, wavelengths,
-            arrays.rows, arrays.counter,
+            arrays.rows, arrays.counter, last, [],
         )  # fmt: skip
+        if layout.kept.reusable:
+            vertices = arrays.load(samples.ray)
+            outcome.inverse_densities.append(inverse_densities(scene, layout.kept, vertices))
+            dr.eval(outcome.inverse_densities)
+        return outcome
 
 
 def deposit(
@@ -115,12 +124,23 @@ def deposit(
 
 
 def push(scene: mi.Scene, sensor: mi.Sensor, outcome: Outcome, *, layout: Layout, put: Callable) -> mi.Spectrum:
-    """Derivative of each path's radiance along the tangents that the scene's parameters hold. [N]"""
+    """Derivative of the light of each vertex along the tangents that the scene's parameters hold, unevaluated. [V]"""
     with dr.suspend_grad():
         vertices = outcome.arrays(layout).load(outcome.camera(sensor, layout, put).ray)
         with dr.resume_grad():
             light = attached_light(scene, layout.kept, vertices, outcome.L)
             tangent = dr.forward_to(light, flags=KEEP_TANGENTS) if dr.grad_enabled(light) else mi.Spectrum(0)
-        total = dr.zeros(mi.Spectrum, dr.width(outcome.L))
-        dr.scatter_add(total, dr.detach(tangent, True), vertices.lane, vertices.used)
-        return dr.select(outcome.valid, total, 0)
+        return mi.Spectrum(dr.detach(tangent, True))
+
+
+def sum_over_paths(
+    sensor: mi.Sensor, outcome: Outcome, values: Sequence[mi.Spectrum], *, layout: Layout, put: Callable
+) -> list[mi.Spectrum]:
+    """Sums over the vertices of each path, of several values of each vertex, in one kernel. [V] → [N] each"""
+    with dr.suspend_grad():
+        vertices = outcome.arrays(layout).load(outcome.camera(sensor, layout, put).ray)
+        totals = [dr.zeros(mi.Spectrum, dr.width(outcome.L)) for _ in values]
+        for total, value in zip(totals, values, strict=True):
+            dr.scatter_add(total, value, vertices.lane, vertices.used)
+        dr.eval(totals)
+        return [dr.select(outcome.valid, total, 0) for total in totals]

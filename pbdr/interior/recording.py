@@ -5,20 +5,23 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import drjit as dr
 import mitsuba as mi
 
+from ..errors import InputError
 from ..geometry.attachment import Attachment
 from ..transport import film as films
 from ..transport.collection import without_collection
 from ..transport.path import PathResult
-from ..transport.tangents import push_tangents
+from ..transport.tangents import attached_copy, push_tangents, tangents_of
 from ..transport.vertices import Kept
 from .frozen import Frozen
+from .marked import Marked
 from .primal import Primal
-from .recorded_pass import Layout, Outcome, deposit, push, trace_pass
+from .recorded_pass import Layout, Outcome, deposit, push, sum_over_paths, trace_pass
+from .reevaluation import put_values, reevaluate_pass
 from .replay import ReplayBackward, ReplayForward
 
 #: Vertices of a path that there is room for before any was counted
@@ -28,6 +31,9 @@ FIRST_GUESS = 4.0
 #: that it seldom changes
 _MARGIN, _SPARE = 1.1, 256
 
+#: Directions that one kernel pushes; more would take longer to compile than to launch twice
+_DIRECTIONS_AT_ONCE = 8
+
 
 @dataclasses.dataclass
 class Experience:
@@ -35,17 +41,23 @@ class Experience:
 
     density: float | None = None  #: kept vertices per path, the largest number so far
     frozen: Frozen = dataclasses.field(default_factory=Frozen)
-    attachments: dict[tuple[str, ...], Attachment] = dataclasses.field(default_factory=dict)  #: by attached keys
+    attached: tuple[str, ...] = ()  #: keys that carried derivatives when it was last asked
+    attachments: dict[tuple[str, ...] | None, Attachment] = dataclasses.field(default_factory=dict)  #: by attached keys
 
-    def attachment(self, scene: mi.Scene) -> Attachment:
-        """What of a scene carries derivatives; asking each shape takes long, so answers are kept."""
+    def attachment(self, scene: mi.Scene, *, everything: bool = False) -> Attachment:
+        """What of a scene carries derivatives, or may be given some; asking each shape takes long, so answers are kept.
+
+        Args:
+            everything: Whether all materials, textures and emitters count.
+        """
         parameters = mi.traverse(scene)
         if not self.frozen.watch(scene, parameters):
             self.attachments.clear()
-        attached = tuple(key for key, value in parameters if dr.grad_enabled(value))
-        if attached not in self.attachments:
-            self.attachments[attached] = Attachment.of(scene)
-        return self.attachments[attached]
+        self.attached = tuple(key for key, value in parameters if dr.grad_enabled(value))
+        wanted = None if everything else self.attached
+        if wanted not in self.attachments:
+            self.attachments[wanted] = Attachment.of_all(scene) if everything else Attachment.of(scene)
+        return self.attachments[wanted]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +86,14 @@ class Recording:
             sets: Number of images.
         """
         self._scene, self._sensor, self._kept, self._tracer, self._sets = scene, sensor, kept, tracer, sets
+        self._attached = tracer.experience.attached
         self._passes = self._plan(spp, seed)
         self._layout: Layout | None = None
         self._outcome: Outcome | None = None
+        if kept.reusable:
+            self._require_room(spp)
         if len(self._passes) == 1:
-            self._layout, self._outcome = self._record(self._passes[0])
+            self._layout, self._outcome = self._record_all() if kept.reusable else self._record(self._passes[0])
             #: Images, detached. [H, W, C] each
             self.images = list(self._outcome.images)
             return
@@ -89,6 +104,11 @@ class Recording:
                 images, _ = films.develop_sets(camera, self._tracer.trace(scene, camera, Primal()))
                 self.images = [a + p.weight * b for a, b in zip(self.images, images, strict=True)]
                 dr.eval(self.images)
+
+    @property
+    def sensor(self) -> mi.Sensor:
+        """The view's sensor."""
+        return self._sensor
 
     @without_collection
     def backward(self, adjoints: Sequence[mi.TensorXf]) -> None:
@@ -106,7 +126,6 @@ class Recording:
                 else:
                     self._call("deposit", layout, deposit, weighted, outcome, put=self._tracer.put)
 
-    @without_collection
     def forward(self) -> list[mi.TensorXf]:
         """Derivatives of the images along tangents, which what the scene's parameters come from holds.
 
@@ -115,22 +134,107 @@ class Recording:
         Returns:
             One for each image. [H, W, C] each
         """
+        return [stack[0] for stack in self.jvp([self.direction()])]
+
+    def direction(self) -> dict:
+        """The direction of the scene's parameters along tangents that what they come from holds, for :meth:`jvp`.
+
+        Each call needs parameters that were put into the scene anew.
+        """
         push_tangents(self._scene)
-        totals = [mi.TensorXf(0)] * self._sets
-        with dr.suspend_grad():
-            for p, layout, outcome in self._recorded():
+        return tangents_of(self._scene)
+
+    @without_collection
+    def jvp(self, directions: Sequence[Mapping[str, dr.ArrayBase]]) -> list[mi.TensorXf]:
+        """Derivatives of the images along many directions at once, from the same vertices: columns of their Jacobian.
+
+        Args:
+            directions: Tangents of scene parameters by key, of the types of the values (the matrix of a transform);
+                parameters without one stay. Keys must have carried derivatives when the paths were recorded, unless
+                the recording is reusable.
+
+        Returns:
+            For each image, one derivative per direction. [K, H, W, C] each
+
+        Example:
+            >>> recording = pbdr.record(integrator, scene, 0, spp=16, seed=0, reusable=True)
+            >>> (columns,) = recording.jvp([{"metal.alpha.value": 1}, {"wall.reflectance.value": mi.Color3f(1)}])
+        """
+        self._require_kept({key for direction in directions for key in direction})
+        totals = [[mi.TensorXf(0)] * len(directions) for _ in range(self._sets)]
+        for p, layout, outcome in self._recorded():
+            for start in range(0, len(directions), _DIRECTIONS_AT_ONCE):
+                batch = directions[start : start + _DIRECTIONS_AT_ONCE]
+                for k, (camera, δL) in enumerate(self._push(p, layout, outcome, batch), start):
+                    for images, part in zip(totals, self._tangents(camera, δL), strict=True):
+                        images[k] = images[k] + p.weight * part
+        return [_stack(images) for images in totals]
+
+    @without_collection
+    def reevaluate(self, values: Mapping[str, dr.ArrayBase]) -> list[mi.TensorXf]:
+        """The images of the same paths under other materials, textures and lights: no ray is traced.
+
+        Unbiased wherever the recorded paths can get, with a variance that grows with the distance between the values
+        (:mod:`pbdr.interior.reevaluation`). Needs a recording with ``reusable=True``. The scene keeps its values.
+
+        Args:
+            values: Of scene parameters, by key; others stay what they were when the paths were recorded.
+
+        Returns:
+            One for each image of the recording, detached. [H, W, C] each
+
+        Example:
+            >>> recording = pbdr.record(integrator, scene, 0, spp=16, seed=0, reusable=True)
+            >>> darker = recording.reevaluate({"wall.bsdf.reflectance.value": mi.Color3f(0.2)})[0]
+        """
+        if not self._kept.reusable:
+            raise InputError("these paths cannot be reevaluated: record them with reusable=True")
+        with put_values(self._scene, values):
+            return list(self._call("reevaluate", self._layout, reevaluate_pass, self._outcome, put=self._tracer.put))
+
+    # -------------------------------------------------------------- directions
+
+    def _require_kept(self, keys: Iterable[str]) -> None:
+        """Refuse directions of parameters whose vertices were not kept."""
+        for key in keys:
+            if not self._kept.reusable and key not in self._attached:
+                raise InputError(
+                    f"parameter '{key}' carried no derivatives when these paths were recorded: call dr.enable_grad() "
+                    "before, or record with reusable=True"
+                )
+
+    def _push(
+        self, p: films.Pass, layout: Layout, outcome: Outcome | None, batch: Sequence[Mapping]
+    ) -> list[tuple[films.Camera, mi.Spectrum]]:
+        """Derivatives of radiance along some directions, with the camera samples that they belong to."""
+        params, pushed = mi.traverse(self._scene), []
+        for direction in batch:
+            copies = {key: attached_copy(params[key]) for key in direction if key in params}
+            with put_values(self._scene, {key: copies[key][1] if key in copies else None for key in direction}):
+                for key, (leaf, _) in copies.items():
+                    dr.set_grad(leaf, _tangent(key, leaf, direction[key]))
+                push_tangents(self._scene)
                 if outcome is None:
-                    camera = self._camera(p)
-                    primal = self._tracer.trace(self._scene, camera, Primal())
-                    δL = self._tracer.trace(self._scene, camera, ReplayForward(primal.L), active=primal.valid).δL
+                    pushed.append(self._replay_forward(p))
                 else:
-                    camera = outcome.camera(self._sensor, layout, self._tracer.put)
-                    δL = push(self._scene, self._sensor, outcome, layout=layout, put=self._tracer.put)
-                dr.eval(δL)
-                # An image is linear in radiance
-                tangents = [films.develop(camera.part(k), camera.share(δL, k)) for k in range(self._sets)]
-                totals = [a + p.weight * b for a, b in zip(totals, tangents, strict=True)]
-        return totals
+                    named = {"layout": layout, "put": self._tracer.put}
+                    pushed.append(push(self._scene, self._sensor, outcome, **named))
+        if outcome is None:
+            return pushed
+        camera = outcome.camera(self._sensor, layout, self._tracer.put)
+        return [(camera, δL) for δL in sum_over_paths(self._sensor, outcome, pushed, **named)]
+
+    def _replay_forward(self, p: films.Pass) -> tuple[films.Camera, mi.Spectrum]:
+        """Derivatives of radiance without recorded vertices."""
+        with dr.suspend_grad():
+            camera = self._camera(p)
+            rule = ReplayForward(self._tracer.trace(self._scene, camera, Marked(self._kept)))
+            return camera, self._tracer.trace(self._scene, camera, rule, active=rule.active).δL
+
+    def _tangents(self, camera: films.Camera, δL: mi.Spectrum) -> list[mi.TensorXf]:
+        """Derivatives of the images: they are linear in radiance."""
+        with dr.suspend_grad():
+            return [films.develop(camera.part(k), camera.share(δL, k)) for k in range(self._sets)]
 
     # ------------------------------------------------------------------ passes
 
@@ -157,8 +261,7 @@ class Recording:
         """All passes with their vertices; without them where the budget does not hold them."""
         for p in self._passes:
             layout, outcome = (self._layout, self._outcome) if self._outcome else self._record(p)
-            count = int(outcome.counter[0])
-            self._tracer.experience.density = max(self._tracer.experience.density or 0, count / dr.width(outcome.L))
+            count = self._count(outcome)
             if count > layout.capacity:
                 # More vertices than expected: once more with room for all, or never
                 layout, outcome = self._record(p)
@@ -180,6 +283,34 @@ class Recording:
         )
         return layout, outcome
 
+    def _require_room(self, spp: int) -> None:
+        """Refuse what the memory budget does not hold: paths cannot be found again once parameters have changed."""
+        if len(self._passes) > 1:
+            raise InputError(
+                f"sensor '{self._sensor.id()}': {self._sets} × {spp} samples per pixel of paths that are to be "
+                f"reevaluated need more than the 'memory_budget' of {self._tracer.memory_budget:g} GiB"
+            )
+
+    def _record_all(self) -> tuple[Layout, Outcome]:
+        """Trace the only pass and keep all of its vertices."""
+        (p,) = self._passes
+        for _ in range(2):
+            layout, outcome = self._record(p)
+            count = self._count(outcome)
+            if count <= layout.capacity:
+                return layout, outcome
+        raise InputError(
+            f"sensor '{self._sensor.id()}': {count} vertices of paths that are to be reevaluated need "
+            f"{count * self._kept.bytes_per_vertex / 2**30:.2g} GiB, more than the 'memory_budget' of "
+            f"{self._tracer.memory_budget:g} GiB holds"
+        )
+
+    def _count(self, outcome: Outcome) -> int:
+        """How many vertices wanted room, which is remembered."""
+        count = int(outcome.counter[0])
+        self._tracer.experience.density = max(self._tracer.experience.density or 0, count / dr.width(outcome.L))
+        return count
+
     def _call(self, name: str, layout: Layout, function: Callable, *arguments, **fixed):
         """Call one of the two kernels of a pass, frozen where that works."""
         bound = functools.partial(function, layout=layout, **fixed)
@@ -188,7 +319,24 @@ class Recording:
     def _replay(self, p: films.Pass, adjoints: Sequence[mi.TensorXf]) -> None:
         with dr.suspend_grad():
             camera = self._camera(p)
-            primal = self._tracer.trace(self._scene, camera, Primal())
+            primal = self._tracer.trace(self._scene, camera, Marked(self._kept))
             δL = films.adjoint_of_sets(camera, adjoints)
-            dr.eval(primal.L, primal.valid, δL)
-            self._tracer.trace(self._scene, camera, ReplayBackward(primal.L, δL), active=primal.valid)
+            dr.eval(primal.L, primal.valid, primal.memory, δL)
+            rule = ReplayBackward(primal, δL)
+            self._tracer.trace(self._scene, camera, rule, active=rule.active)
+
+
+def _tangent(key: str, leaf: dr.ArrayBase, value: object) -> dr.ArrayBase:
+    """A tangent of the type of what it belongs to."""
+    try:
+        tangent = type(leaf)(value)
+    except TypeError:
+        tangent = None
+    if tangent is None or (dr.is_tensor_v(leaf) and tangent.shape not in ((), leaf.shape)):
+        raise InputError(f"a direction of '{key}' must be a {type(leaf).__name__} of its shape, got {value}")
+    return tangent
+
+
+def _stack(images: Sequence[mi.TensorXf]) -> mi.TensorXf:
+    """Images of equal size as one array. [K, H, W, C]"""
+    return mi.TensorXf(dr.concat([dr.ravel(image) for image in images]), (len(images), *images[0].shape))

@@ -14,12 +14,11 @@ from __future__ import annotations
 import drjit as dr
 import mitsuba as mi
 
-from ..geometry.motion import material_point
-from ..transport.emitter import emission_toward
 from ..transport.memory import Vertex
 from ..transport.path import vertex_weight
-from ..transport.vertices import Kept, StoredVertices, VertexArrays
+from ..transport.vertices import NONE, Kept, StoredVertices, VertexArrays
 from .primal import Primal
+from .surfaces import Surfaces
 
 
 class Store(Primal):
@@ -30,8 +29,14 @@ class Store(Primal):
     def __init__(self, arrays: VertexArrays, path_count: int):
         self._arrays, self._path_count = arrays, path_count
 
+    def allocate(self, max_depth: int) -> dict:
+        """The slot of the last vertex that was kept of each path, where vertices are chained."""
+        return {"last": dr.full(mi.UInt32, NONE, self._path_count)} if self._arrays.kept.reusable else {}
+
     def record(self, memory: dict, index: mi.UInt32, vertex: Vertex, active: mi.Bool) -> None:
-        self._arrays.append(vertex, dr.arange(mi.UInt32, self._path_count))
+        slot = self._arrays.append(vertex, dr.arange(mi.UInt32, self._path_count), memory.get("last", NONE))
+        if memory:
+            memory["last"] = slot
 
 
 def attached_light(scene: mi.Scene, kept: Kept, vertices: StoredVertices, L: mi.Spectrum) -> mi.Spectrum:
@@ -43,36 +48,32 @@ def attached_light(scene: mi.Scene, kept: Kept, vertices: StoredVertices, L: mi.
     Returns:
         One term for each vertex; 0 where there is none. [V]
     """
-    fields, pi = vertices.fields, vertices.pi
-    on_surface = pi.valid
-    with dr.suspend_grad():
-        # Calls reach the shapes of all scenes in memory, some of which may move
-        si = material_point(pi, vertices.ray, mi.RayFlags.All)
-    bsdf = si.bsdf(vertices.ray)
+    surfaces, fields = Surfaces(scene, kept, vertices), vertices.fields
     total = mi.Spectrum(0)
 
     # Emission toward the previous vertex, and light from the sampled emitter before the BSDF turns it
     if kept.attachment.emitters.any:
-        total += fields["throughput"] * fields["mis"] * si.emitter(scene).eval(si, fields["mis"] > 0)
-        lit = on_surface & (fields["scale"] > 0)
-        emission = emission_toward(scene, si, vertices.direction_sample(), lit)
-        light = fields["throughput"] * fields["scale"] * emission
+        total += fields["throughput"] * surfaces.emission()
+        arriving, lit = surfaces.arriving()
+        light = fields["throughput"] * arriving
     else:
         light = fields["light"]
-        lit = on_surface & (dr.max(light) > 0)
+        lit = vertices.pi.valid & (dr.max(light) > 0)
 
     # Light through the BSDF: from the emitter, and from the rest of the path
-    f = bsdf.eval(mi.BSDFContext(), si, si.to_local(vertices.light_d), lit)
-    total += dr.select(lit, f * light, 0)
+    total += dr.select(lit, surfaces.turned(lit) * light, 0)
     if kept.attachment.surfaces.any:
         remainder = dr.gather(mi.Spectrum, L, vertices.lane) - fields["collected"]
-        on = on_surface & (dr.max(dr.abs(remainder)) > 0)
+        on = vertices.pi.valid & (dr.max(dr.abs(remainder)) > 0)
         sampled = None
         if kept.delta_bsdfs:
             bs = dr.zeros(mi.BSDFSample3f, dr.width(vertices.lane))
             bs.sampled_type = fields["lobe"]
             sampled = bs, fields["lobe_sample_1"], fields["lobe_sample_2"]
-        ahead = mi.Ray3f(si.p, fields["ahead"])
-        factor, _ = vertex_weight(si, bsdf, sampled, (None, ahead), delta_bsdfs=kept.delta_bsdfs, active=on)
+        ahead = mi.Ray3f(surfaces.si.p, fields["ahead"])
+        following = None, ahead
+        factor, _ = vertex_weight(
+            surfaces.si, surfaces.bsdf, sampled, following, delta_bsdfs=kept.delta_bsdfs, active=on
+        )
         total += remainder * factor
     return dr.select(vertices.used, total, 0)

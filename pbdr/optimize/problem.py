@@ -11,6 +11,7 @@ import mitsuba as mi
 import numpy as np
 
 from ..errors import InputError
+from ..gradient_step import ControlVariate
 from ..integrators import make_integrator
 from ..scene import load_scene, locate_scene, require_emitters
 from ..scene_parameters import numbers, scene_parameters
@@ -49,6 +50,7 @@ class Problem:
     priors: Sequence[Prior] = ()
     refinements: Sequence[Refinement] = ()  #: textures that begin with fewer texels
     schedules: Mapping[str, ScheduleEntry] = dataclasses.field(default_factory=dict)  #: by key, where not the job's
+    control_variate: ControlVariate | None = None  #: images of earlier steps, where the job wants them
 
     @classmethod
     def from_job(cls, source: str | Path | Job, overrides: Mapping[str, str] | None = None) -> Problem:
@@ -130,6 +132,8 @@ class Problem:
             for position, entry in enumerate(job.views)
         ]
         _check_views(views, objective, unknowns.moving)
+        if job.control_variate:
+            _check_control_variate(objective, unknowns.moving)
         values = {variable.key: variable for variable in unknowns.variables if variable.in_scene}
         priors = make_priors(job.priors, values, lambda key: is_environment_map(scene, key))
         variables = unknowns.variables + [v.exposure for v in views if isinstance(v.exposure, Variable)]
@@ -147,6 +151,7 @@ class Problem:
             priors=priors,
             refinements=unknowns.refinements,
             schedules=unknowns.schedules,
+            control_variate=ControlVariate() if job.control_variate else None,
         )
 
     def write_scene(self, latents: Mapping[str, mi.Float]) -> None:
@@ -157,6 +162,12 @@ class Problem:
         for pose in self.poses:
             pose.write(latents, self.parameters)
         self.parameters.update()
+
+    def values_in_scene(self) -> dict:
+        """What the scene holds now of all that the variables change, by key, detached."""
+        keys = [variable.key for variable in self.variables if variable.in_scene]
+        keys += [key for pose in self.poses for key in pose.keys]
+        return {key: dr.detach(self.parameters[key]) for key in keys}
 
     def scene_values(self, latents: Mapping[str, mi.Float]) -> dict[str, np.ndarray]:
         """Numbers of the scene parameters that the variables stand for, by key: what a scene file must hold."""
@@ -200,6 +211,14 @@ def _check_views(views: Sequence[View], objective: Objective, moving: str) -> No
                 f"views.{position}: with '{moving}' unknown, which moves outlines, 'background' must be black: the "
                 "coverage of pixels has no derivative"
             )
+
+
+def _check_control_variate(objective: Objective, moving: str) -> None:
+    """Refuse control variates where images are not recorded in pairs."""
+    if moving:
+        raise InputError(f"'control_variate' needs recorded paths, which '{moving}' moves")
+    if "image" not in objective.pictures or objective.crossed() is None:
+        raise InputError("'control_variate' needs squared errors of images, such as loss = 'l2', without a tonemap")
 
 
 def _require_derivatives() -> None:

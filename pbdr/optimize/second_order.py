@@ -54,6 +54,8 @@ class _Method:
                 f"optimizer '{name}' does not know meshes, such as '{problem.meshes[0].name}'; use 'adam', whose steps "
                 "are smooth along a mesh"
             )
+        if problem.control_variate:
+            raise InputError(f"optimizer '{name}' takes no 'control_variate'; use 'adam'")
         size = sum(variable.latent(variable.initial).numpy().size for variable in problem.variables)
         self.check(problem, size)
 
@@ -88,17 +90,11 @@ class _LeastSquares(_Method):
         self, problem: Problem, latents: drjit.opt.Optimizer, views: Sequence[int], spp: int, seeds: Seeds
     ) -> tuple[np.ndarray, np.ndarray, float]:
         """A, b and the loss rᵀr of the views, whose residuals are normalized accordingly."""
-        sizes = [dr.width(latents[v.key]) for v in problem.variables]
-        A, b, loss = np.zeros((sum(sizes), sum(sizes))), np.zeros(sum(sizes)), 0.0
+        size = sum(dr.width(latents[v.key]) for v in problem.variables)
+        A, b, loss = np.zeros((size, size)), np.zeros(size), 0.0
         for index in views:
-            view = _View(problem, latents, index, spp, seeds)
-            pairs = [
-                view.column((variable.key, k))
-                for variable, size in zip(problem.variables, sizes, strict=True)
-                for k in range(size)
-            ]
-            r, columns = pairs[-1][0], [column for _, column in pairs]
-            J = np.stack(columns, axis=1) / np.sqrt(len(views))
+            r, columns = _View(problem, latents, index, spp, seeds).columns()
+            J = columns / np.sqrt(len(views))
             r = r / np.sqrt(len(views))
             A, b, loss = A + J.T @ J, b + J.T @ r, loss + float(r @ r)
         if problem.priors:
@@ -258,26 +254,43 @@ class _View:
         problem.write_scene(latents)
         self._recorded = recorded_pictures(problem, self._view, latents, spp, self._seed, crossed=False)
 
-    def column(self, number: tuple[str, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Residuals and their derivative by one number of one variable."""
+    def columns(self) -> tuple[np.ndarray, np.ndarray]:
+        """Residuals [N] and their derivatives by each number of all variables, one after the other [N, K]."""
+        numbers = [(v.key, k) for v in self._problem.variables for k in range(dr.width(self._latents[v.key]))]
+        images = None if self._recorded is None else self._image_columns(numbers)
+        columns = []
+        for position, number in enumerate(numbers):
+            self._set_unit(number)
+            residuals = self._problem.objective.residuals(self._pictures(images, position)["image"])
+            columns.append(np.array(dr.forward_to(residuals), np.float64).ravel())
+        return np.array(dr.detach(residuals), np.float64).ravel(), np.stack(columns, axis=1)
+
+    def _set_unit(self, number: tuple[str, int]) -> None:
+        """Give one number of one variable the tangent 1, all others 0."""
         key, k = number
         for variable in self._problem.variables:
             dr.set_grad(self._latents[variable.key], 0)
         tangent = np.zeros(dr.width(self._latents[key]), np.float32)
         tangent[k] = 1
         dr.set_grad(self._latents[key], mi.Float(tangent))
-        self._problem.write_scene(self._latents)
-        residuals = self._problem.objective.residuals(self._pictures()["image"])
-        derivative = dr.forward_to(residuals)
-        return np.array(dr.detach(residuals), np.float64).ravel(), np.array(derivative, np.float64).ravel()
 
-    def _pictures(self) -> dict:
+    def _image_columns(self, numbers: Sequence[tuple[str, int]]) -> mi.TensorXf:
+        """Derivatives of the recorded image by all numbers. [K, H, W, C]"""
+        directions = []
+        for number in numbers:
+            self._set_unit(number)
+            self._problem.write_scene(self._latents)
+            directions.append(self._recorded.recording.direction())
+        return self._recorded.recording.jvp(directions)[0]
+
+    def _pictures(self, columns: mi.TensorXf | None, position: int) -> dict:
         """Pictures with tangents."""
-        if self._recorded is None:
+        if columns is None:
+            self._problem.write_scene(self._latents)
             return attached_pictures(self._problem, self._view, self._latents, self._spp, self._seed)
         image = dr.detach(self._recorded.leaves[0])
         dr.enable_grad(image)
-        dr.set_grad(image, self._recorded.recording.forward()[0])
+        dr.set_grad(image, columns[position])
         return self._recorded.compare([image])
 
 

@@ -37,7 +37,12 @@ def emitters_move(scene: mi.Scene) -> bool:
 
 
 def emission_toward(
-    scene: mi.Scene, si: mi.SurfaceInteraction3f, ds: mi.DirectionSample3f, active: mi.Bool
+    scene: mi.Scene,
+    si: mi.SurfaceInteraction3f,
+    ds: mi.DirectionSample3f,
+    active: mi.Bool,
+    *,
+    by_direction: bool = False,
 ) -> mi.Spectrum:
     """Radiance of emitter samples at the points that they light, attached.
 
@@ -47,15 +52,17 @@ def emission_toward(
     Args:
         si: The lit points. [N]
         ds: Samples, attached where their direction moves. [N]
+        by_direction: Whether an environment may have turned since the samples were taken.
     """
     emission = scene.eval_emitter_direction(si, ds, active)
     environment = scene.environment()
-    if environment is None or not (dr.grad_enabled(ds.d) or carries_motion(environment)):
+    if environment is None or not (by_direction or dr.grad_enabled(ds.d) or carries_motion(environment)):
         return emission
     away = dr.zeros(mi.SurfaceInteraction3f, dr.width(ds.d))
     away.wi, away.wavelengths, away.time = -ds.d, si.wavelengths, ds.time
     on = active & (ds.emitter == mi.EmitterPtr(environment))
-    return dr.select(on, dr.replace_grad(emission, environment.eval(away, on)), emission)
+    seen = environment.eval(away, on)
+    return dr.select(on, seen if by_direction else dr.replace_grad(emission, seen), emission)
 
 
 def follow_emitter(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -16,7 +14,7 @@ from ..errors import InputError
 
 if TYPE_CHECKING:
     from .levels import Levels
-    from .path import Limits, PathResult
+    from .path import PathResult
     from .velocity import Bend
 
 #: Bytes of intermediate arrays per camera sample in a gradient pass (measured: 13 for materials, 36 for motion without
@@ -84,48 +82,6 @@ class FilmSamples:
     value: mi.Spectrum  #: derivative of the filtered radiance [M]
     weight: mi.Float  #: derivative of the filter weight that normalizes it [M]
     wavelengths: mi.Wavelength  #: of the spectral samples [M]
-
-
-@dataclasses.dataclass(frozen=True)
-class Context:
-    """What an integrator hands to its boundary term."""
-
-    scene: mi.Scene
-    sensor: mi.Sensor
-    spp: int  #: samples per pixel of this pass
-    seed: mi.UInt32
-    limits: Limits  #: where paths end
-    #: radiance(sampler, ray, active, limits) → spectrum, by the integrator's own path loop, detached
-    radiance: Callable[[mi.Sampler, mi.Ray3f, mi.Bool, Limits], mi.Spectrum]
-    bend: Bend | None  #: lets camera rays follow a velocity field instead of material points
-    levels: Levels | None  #: what the boundary term takes care of in camera samples
-    adjoint: mi.TensorXf | None  #: derivative of the loss by the image, in reverse mode [H, W, C]
-
-    def excess(self, L: mi.Spectrum, pi: mi.PreliminaryIntersection3f) -> mi.Spectrum:
-        """Radiance of camera samples that moves with surfaces: what exceeds the level of their first hit. [N]"""
-        return L if self.levels is None else L - self.levels.of(pi)
-
-    def importance(self, position: mi.Point2f) -> mi.Float:
-        """How much the loss depends on samples at film positions, up to a factor; 1 in forward mode. [N]"""
-        if self.adjoint is None:
-            return mi.Float(1)
-        height, width, _ = self.adjoint.shape
-        pixel = mi.Point2i(dr.floor(position)) - mi.ScalarVector2i(self.sensor.film().crop_offset())
-        index = dr.clip(pixel.y, 0, height - 1) * width + dr.clip(pixel.x, 0, width - 1)
-        return dr.gather(mi.Float, self._reach, index)
-
-    @functools.cached_property
-    def _reach(self) -> mi.Float:
-        """Sum of the absolute adjoints of all pixels that a sample in a given pixel may reach. [H * W]"""
-        height, width, channels = self.adjoint.shape
-        radius = math.ceil(self.sensor.film().rfilter().radius())
-        row, column = dr.arange(mi.Int32, height * width) // width, dr.arange(mi.Int32, height * width) % width
-        total = mi.Float(0)
-        for dy, dx, c in itertools.product(range(-radius, radius + 1), range(-radius, radius + 1), range(channels)):
-            y, x = row + dy, column + dx
-            inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-            total += dr.abs(dr.gather(mi.Float, self.adjoint.array, (y * width + x) * channels + c, inside))
-        return total
 
 
 @dataclasses.dataclass(frozen=True)

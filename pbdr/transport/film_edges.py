@@ -11,40 +11,58 @@ from __future__ import annotations
 import drjit as dr
 import mitsuba as mi
 
-from ..geometry.motion import MovingShapes
 from ..seeds import derive_seed
-from .film import Context, FilmSamples
+from .context import Context
+from .film import FilmSamples
 from .path import first_hit
-from .sensor import camera_rays, project_first_vertex, sensor_moves
+from .sensor import camera_rays, project_first_vertex
+
+
+def crosses_film_edges(context: Context) -> mi.Bool:
+    """Whether anything moves across the edges of the filter's domain; the edge samples of a gradient look. [1]
+
+    They need not look where the film samples a border wide enough for its filter.
+    """
+    if not _has_edges(context.sensor.film()):
+        return mi.Bool(False)
+    if context.bend or context.setting.sensor_moves:
+        return mi.Bool(True)
+    with dr.suspend_grad():
+        _, _, _, _, pi, _ = _edge_points(context)
+        return dr.any(context.setting.attachment.moving.hit(pi))
 
 
 def film_edge_samples(context: Context) -> list[FilmSamples]:
-    """Samples on the edges of the filter's domain; none if the film samples a border wide enough for its filter.
-
-    None either if nothing moves that these samples see.
-    """
-    film = context.sensor.film()
-    every_pixel = film.rfilter().is_box_filter()
-    if film.sample_border() and not every_pixel:
+    """Samples on the edges of the filter's domain; none if nothing crosses them."""
+    if not context.crosses_film_edges:
         return []
     with dr.suspend_grad():
-        position, vertical, first, sampler = _edge_positions(context, every_pixel=every_pixel)
-        ray, response = camera_rays(context.sensor, sampler, position)
-        pi, ray = first_hit(context.scene, dr.detach(ray, True), context.limits, mi.Bool(True))
-    if not (context.bend or sensor_moves(context.sensor) or dr.any(MovingShapes(context.scene).hit(pi))):
-        return []
-    with dr.suspend_grad():
+        position, vertical, first, (sampler, response), pi, ray = _edge_points(context)
         L = context.excess(context.radiance(sampler, ray, mi.Bool(True), context.limits), pi) * response
-    moved = project_first_vertex(context.sensor, pi, ray, position, context.bend)
+    moving = mi.Bool(True) if context.bend else context.setting.can_move_on_film(pi)
+    moved = project_first_vertex(context.sensor, pi, ray, position, context.bend, moving)
     speed = dr.select(vertical, moved.position.x, moved.position.y)
     speed -= dr.detach(speed)
 
-    if not every_pixel:
+    if not context.sensor.film().rfilter().is_box_filter():
         weight = dr.select(first, speed, -speed)
         return [FilmSamples(position, L * weight, weight, ray.wavelengths)]
     # What leaves the pixel before the edge enters the one behind it
     step = mi.Vector2f(dr.select(vertical, 0.5, 0), dr.select(vertical, 0, 0.5))
     return [FilmSamples(position + step * sign, L * (sign * speed), sign * speed, ray.wavelengths) for sign in (-1, 1)]
+
+
+def _has_edges(film: mi.Film) -> bool:
+    return film.rfilter().is_box_filter() or not film.sample_border()
+
+
+def _edge_points(context: Context) -> tuple:
+    """What the camera sees at film positions on all edges; first as :func:`_edge_positions`, then hits and rays. [N]"""
+    every_pixel = context.sensor.film().rfilter().is_box_filter()
+    position, vertical, first, sampler = _edge_positions(context, every_pixel=every_pixel)
+    ray, response = camera_rays(context.sensor, sampler, position)
+    pi, ray = first_hit(context.scene, dr.detach(ray, True), context.limits, mi.Bool(True))
+    return position, vertical, first, (sampler, response), pi, ray
 
 
 def _edge_positions(context: Context, *, every_pixel: bool) -> tuple[mi.Point2f, mi.Bool, mi.Bool, mi.Sampler]:

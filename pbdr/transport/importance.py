@@ -10,7 +10,8 @@ import dataclasses
 import drjit as dr
 import mitsuba as mi
 
-from .film import Context, in_sampled_area
+from .context import Context
+from .film import in_sampled_area
 from .path import is_visible
 from .sensor import film_area_density, project, sensor_vertex
 

@@ -27,10 +27,11 @@ import numpy as np
 from ..geometry.motion import registry_index
 from ..seeds import derive_seed
 from .path import first_hit
+from .recollection import Recollection
 from .sensor import camera_rays
 
 if TYPE_CHECKING:
-    from .film import Context
+    from .context import Context
 
 #: How much of the sums survives each gradient: radiance changes along with the scene
 KEEP = 0.5
@@ -45,11 +46,11 @@ LOOKED_AT = 4096
 CONTACT = 1e-5
 
 
-def groups_in_contact(scene: mi.Scene) -> np.ndarray:
+def groups_in_contact(scene: mi.Scene) -> mi.UInt32:
     """The first shape of each cluster of shapes whose boxes meet, by registry index; 0 is what lies behind all. [R]"""
     shapes = scene.shapes()
     if not shapes:
-        return np.zeros(1, np.uint32)
+        return mi.UInt32([0])
     index = np.array(dr.reinterpret_array(mi.UInt32, mi.ShapePtr(shapes)))
     low, high = (np.array([np.array(getattr(s.bbox(), end)) for s in shapes]) for end in ("min", "max"))
     margin = CONTACT * float(np.abs(high.max(0) - low.min(0)).max())
@@ -66,7 +67,7 @@ def groups_in_contact(scene: mi.Scene) -> np.ndarray:
             front += new
         group[index[list(cluster)]] = index[first]
         pending -= cluster
-    return group
+    return mi.UInt32(group)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,10 +78,15 @@ class Memory:
     count: mi.Float  #: number of samples [R]
 
 
+@dataclasses.dataclass(frozen=True)
 class Levels:
     """The levels of one gradient, and what it sees itself."""
 
-    def __init__(self, before: Memory, group: mi.UInt32):
+    value: mi.Spectrum | mi.Float  #: level of each thing [R]
+    measured: Memory
+
+    @classmethod
+    def of_memory(cls, before: Memory, group: mi.UInt32) -> Levels:
         """Derive levels from a memory.
 
         Args:
@@ -90,10 +96,11 @@ class Levels:
         total, count = dr.zeros(type(before.total), size), dr.zeros(mi.Float, size)
         dr.scatter_add(total, before.total, group)
         dr.scatter_add(count, before.count, group)
-        self._value = dr.gather(type(total), dr.select(count > 0, total / count, 0), group)
-        self.measured = Memory(before.total * KEEP, before.count * KEEP)
+        value = dr.gather(type(total), dr.select(count > 0, total / count, 0), group)
+        levels = cls(value, Memory(before.total * KEEP, before.count * KEEP))
         # Targets that are written before they are computed would end the kernel that writes them
-        dr.eval(before, self._value, self.measured)
+        dr.eval(before, levels)
+        return levels
 
     def of(self, pi: mi.PreliminaryIntersection3f) -> mi.Spectrum:
         """Level of what was hit; 0 before anything was seen. [N]"""
@@ -101,7 +108,7 @@ class Levels:
 
     def of_owner(self, index: mi.UInt32) -> mi.Spectrum:
         """Level of shapes or instances given by registry index. [N]"""
-        return mi.Spectrum(dr.gather(type(self._value), self._value, index, index < dr.width(self._value)))
+        return mi.Spectrum(dr.gather(type(self.value), self.value, index, index < dr.width(self.value)))
 
     def learn(self, pi: mi.PreliminaryIntersection3f, L: mi.Spectrum) -> None:
         """Remember radiance for the next gradient.
@@ -113,54 +120,34 @@ class Levels:
         stride = max(1, dr.width(L) // LEARNED)
         index = registry_index(pi)
         seen = dr.arange(mi.UInt32, dr.width(L)) % stride == 0
-        value = dr.mean(L) if isinstance(self._value, mi.Float) else L
+        value = dr.mean(L) if isinstance(self.value, mi.Float) else L
         # Few targets, few writes: a copy for each thread would cost more, and kernels of its own
         dr.scatter_reduce(dr.ReduceOp.Add, self.measured.total, value, index, seen, mode=dr.ReduceMode.Local)
         dr.scatter_reduce(dr.ReduceOp.Add, self.measured.count, mi.Float(1), index, seen, mode=dr.ReduceMode.Local)
         dr.schedule(self.measured.total, self.measured.count)
 
 
-class LevelMemory:
-    """Levels of one sensor from gradient to gradient.
+def no_memory(size: int) -> Memory:
+    """A memory of nothing.
 
-    A repeated seed is answered with the memory that its first call had, so that forward and reverse mode agree.
+    Args:
+        size: R
     """
-
-    def __init__(self):
-        self._seed: mi.UInt32 | None = None  #: of the last gradient
-        self._before: Memory | None = None  #: the memory that it used
-        self._after: Memory | None = None  #: with what it saw
-
-    def open(self, scene: mi.Scene, seed: mi.UInt32) -> Levels:
-        """Begin a gradient."""
-        group = groups_in_contact(scene)
-        before = self._recall(mi.UInt32(seed), len(group))
-        levels = Levels(before, mi.UInt32(group))
-        self._seed, self._before, self._after = mi.UInt32(seed), before, levels.measured
-        return levels
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing has been seen yet."""
-        return self._after is None
-
-    def _recall(self, seed: mi.UInt32, size: int) -> Memory:
-        # Wavelengths of spectral samples are random: one level for all of them
-        kind = mi.Float if mi.is_spectral else mi.Spectrum
-        if self._after is None or dr.width(self._after.count) != size:
-            return Memory(dr.zeros(kind, size), dr.zeros(mi.Float, size))
-        again = seed == self._seed
-        return Memory(
-            dr.select(again, self._before.total, self._after.total),
-            dr.select(again, self._before.count, self._after.count),
-        )
+    # Wavelengths of spectral samples are random: one level for all of them
+    kind = mi.Float if mi.is_spectral else mi.Spectrum
+    return Memory(dr.zeros(kind, size), dr.zeros(mi.Float, size))
 
 
-def look_around(memory: LevelMemory, context: Context) -> None:
-    """Fill an empty memory from a few samples of its own."""
+def look_around(context: Context, group: mi.UInt32) -> Recollection[Memory]:
+    """A memory from a few samples of its own.
+
+    Args:
+        group: Registry index of the group of each shape. [R]
+    """
     sensor = context.sensor
     seed = mi.sample_tea_32(mi.UInt32(context.seed), derive_seed(0, "levels"))[0]
-    levels = memory.open(context.scene, seed)
+    before = no_memory(dr.width(group))
+    levels = Levels.of_memory(before, group)
     sampler = mi.load_dict({"type": "independent"})
     sampler.seed(seed, LOOKED_AT)
     film = sensor.film()
@@ -168,3 +155,4 @@ def look_around(memory: LevelMemory, context: Context) -> None:
     ray = mi.Ray3f(dr.detach(camera_rays(sensor, sampler, position)[0], True))
     pi, ray = first_hit(context.scene, ray, context.limits, mi.Bool(True))
     levels.learn(pi, context.radiance(sampler, ray, mi.Bool(True), context.limits))
+    return Recollection(seed, before, levels.measured)

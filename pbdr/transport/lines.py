@@ -12,7 +12,7 @@ from ..geometry.motion import material_point
 from .emitter import emitters_move, follow_emitter
 
 if TYPE_CHECKING:
-    from .film import Context
+    from .context import Context
 
 #: Offset of boundary rays from their edge, relative to the size of coordinates
 EDGE_OFFSET = 1e-4
@@ -104,19 +104,21 @@ def _is_distant(ds: mi.DirectionSample3f) -> mi.Bool:
     return mi.has_flag(kind, mi.EmitterFlags.Infinite) | mi.has_flag(kind, mi.EmitterFlags.DeltaDirection)
 
 
-def sample_emitter_end(scene: mi.Scene, sampler: mi.Sampler, count: int) -> EmitterEnd:
+def sample_emitter_end(scene: mi.Scene, sampler: mi.Sampler, centre: mi.Point3f, count: int) -> EmitterEnd:
     """Points on emitters, or directions to distant ones, for occluders that are not yet chosen.
 
     The density does not depend on where the light goes, so that points which are hidden from one occluder but not from
     another are not missed. ``ds.pdf`` is per area for surfaces, per solid angle for distant light.
+
+    Args:
+        centre: Of the scene.
     """
     index, rcp_pmf, _ = scene.sample_emitter(sampler.next_1d())
     emitter = dr.gather(mi.EmitterPtr, scene.emitters_dr(), index)
     on_surface = mi.has_flag(emitter.flags(), mi.EmitterFlags.Surface)
     sample = sampler.next_2d()
     anywhere = dr.zeros(mi.Interaction3f, count)
-    # Not a literal: kernels would be compiled anew whenever the scene's extent changes
-    anywhere.p = mi.Point3f(*(dr.opaque(mi.Float, float(x)) for x in scene.bbox().center()))
+    anywhere.p = centre
     ds, _ = emitter.sample_direction(anywhere, sample, ~on_surface)
     ps, _ = emitter.sample_position(0, sample, on_surface)
     for name in ("p", "n", "uv", "pdf"):
@@ -156,13 +158,15 @@ def is_lit(scene: mi.Scene, line: Line, end: EmitterEnd) -> mi.Bool:
     return line.active & (end.ds.pdf > 0) & ~scene.ray_test(ray, line.active)
 
 
-def reflected_light(context: Context, end: SurfaceEnd, sampler: mi.Sampler, max_depth: mi.UInt32) -> mi.Spectrum:
+def reflected_light(
+    context: Context, end: SurfaceEnd, sampler: mi.Sampler, max_depth: mi.UInt32, active: mi.Bool
+) -> mi.Spectrum:
     """What the line sees toward the light, without what emitters send themselves. [N]
 
     Args:
         max_depth: Segments that the path may have from the edge on. [N]
     """
-    si = end.pi.compute_surface_interaction(end.ray, mi.RayFlags.All)
-    emitted = si.emitter(context.scene).eval(si)
+    si = end.pi.compute_surface_interaction(end.ray, mi.RayFlags.All, active)
+    emitted = si.emitter(context.scene).eval(si, active)
     limits = dataclasses.replace(context.limits, max_depth=max_depth, hide_emitters=False)
-    return context.radiance(sampler, end.ray, mi.Bool(True), limits) - emitted
+    return context.radiance(sampler, end.ray, active, limits) - emitted

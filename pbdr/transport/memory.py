@@ -34,6 +34,7 @@ class Vertex:
     ahead: mi.Vector3f | None = None  #: direction in which the path goes on [N]
     lobe: mi.UInt32 | None = None  #: kind of the BSDF sample that led there [N]
     lobe_samples: tuple[mi.Float, mi.Point2f] | None = None  #: its random numbers [N]
+    weight: mi.Spectrum | None = None  #: what it multiplies the throughput with; 0 where the path ends [N]
 
 
 #: Fields of ``Vertex`` beside the hit that stay with the path

@@ -293,8 +293,8 @@ def trace_path(
             L = rule.gather(L, Le + Ld)
             vertex = Vertex(
                 pi, active, ray.o, ray.d, β, mis, sample, L,
-                emitter=ds.emitter, light=light,
-                ahead=ray_next.d, lobe=bs.sampled_type, lobe_samples=(sample_1, sample_2),
+                emitter=ds.emitter, light=light, ahead=ray_next.d, lobe=bs.sampled_type,
+                lobe_samples=(sample_1, sample_2), weight=dr.select(active_next, weight, 0),
             )  # fmt: skip
             rule.record(memory, count, vertex, active)
             β *= weight
@@ -315,7 +315,7 @@ def trace_path(
         pi = pi_next
         depth[si.is_valid()] += 1
         count[active] += 1
-        active = active_next
+        active = rule.proceeds(count, active_next)
         if dr.hint(rule.unrolled, mode="scalar"):
             passed += 1
             more = passed < limits.max_depth

@@ -157,6 +157,7 @@ def project_first_vertex(
     ray: mi.Ray3f,
     position: mi.Point2f,
     bend: Bend | None = None,
+    moving: mi.Bool = True,
 ) -> FilmPoint:
     """Follow the first material point of each path across the film.
 
@@ -170,9 +171,10 @@ def project_first_vertex(
         ray: Camera rays, detached. [N]
         position: Film positions of the rays, pixels. [N]
         bend: Lets the rays follow a velocity field instead of material points.
+        moving: Which of the points can move on the film; the others are not looked at. [N]
     """
     x0 = sensor_vertex(sensor, ray)
-    si = material_point(pi, ray, mi.RayFlags.Minimal | mi.RayFlags.dPdUV)
+    si = material_point(pi, ray, mi.RayFlags.Minimal | mi.RayFlags.dPdUV, moving)
     hit = si.is_valid()
     follows = hit if bend is None else hit & ~is_level_set(pi.shape)
     offset = dr.select(follows, si.p - x0, dr.detach(ray.d))

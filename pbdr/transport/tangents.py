@@ -19,3 +19,30 @@ def push_tangents(scene: mi.Scene) -> None:
         dr.forward_to(attached, flags=KEEP_TANGENTS)
         dr.enqueue(dr.ADMode.Forward, attached)
         dr.traverse(dr.ADMode.Forward, flags=KEEP_TANGENTS)
+
+
+def attached_copy(value):
+    """A copy of a parameter's value that carries derivatives of its own.
+
+    Returns:
+        What takes tangents and gradients (a transform's matrix, else the value), and the value made of it.
+    """
+    storage, zero = dr.detach(_storage(value)), dr.opaque(mi.Float, 0)
+    # The zero makes a new array, which an assignment does not skip
+    if dr.is_tensor_v(storage):
+        leaf = type(storage)(storage.array + zero, storage.shape)
+    else:
+        leaf = type(storage)(storage + zero)
+    dr.enable_grad(leaf)
+    return leaf, leaf if type(storage) is type(value) else type(value)(leaf)
+
+
+def tangents_of(scene: mi.Scene) -> dict:
+    """Tangents that parameters of a scene hold, by key; of transforms those of the matrix."""
+    values = {key: value for key, value in mi.traverse(scene) if dr.grad_enabled(value)}
+    return {key: dr.grad(_storage(value)) for key, value in values.items()}
+
+
+def _storage(value):
+    """The array behind a value: of a transform its matrix."""
+    return value.matrix if "Transform" in type(value).__name__ else value

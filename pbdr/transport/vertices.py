@@ -9,8 +9,12 @@ import drjit as dr
 import mitsuba as mi
 
 from ..geometry.attachment import Attachment
+from ..packing import outline, pack, unpack
 from .memory import Vertex
 from .path import Traits
+
+#: Stands for "no vertex" in a path's chain of vertices
+NONE = 0xFFFFFFFF
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,27 +24,22 @@ class Kept:
     attachment: Attachment
     delta_bsdfs: bool  #: random numbers of specular lobes are needed
     instances: bool  #: hits can lie on instances
+    reusable: bool = False  #: all vertices, chained along their paths, so that other materials and lights can be put in
 
     @classmethod
-    def of(cls, scene: mi.Scene, attachment: Attachment) -> Kept:
-        """What the derivatives of a scene at rest need."""
+    def of(cls, scene: mi.Scene, attachment: Attachment, *, reusable: bool = False) -> Kept:
+        """What derivatives of a scene need, or other materials, textures and lights in the same places."""
         instances = any(shape.class_name() == "Instance" for shape in scene.shapes())
-        return cls(attachment, Traits.of(scene, True).delta_bsdfs, instances)
+        return cls(attachment, Traits.of(scene, True).delta_bsdfs, instances, reusable)
 
     @property
     def tables(self) -> list[mi.UInt32]:
         """Which shapes and emitters matter."""
-        return [self.attachment.surfaces.values, self.attachment.emitters.values]
+        return pack(self)
 
     def with_tables(self, tables: Sequence[mi.UInt32] | None) -> Kept:
         """The same with other tables, or without."""
-        surfaces, emitters = tables or (None, None)
-        attachment = dataclasses.replace(
-            self.attachment,
-            surfaces=dataclasses.replace(self.attachment.surfaces, values=surfaces),
-            emitters=dataclasses.replace(self.attachment.emitters, values=emitters),
-        )
-        return dataclasses.replace(self, attachment=attachment)
+        return outline(self) if tables is None else unpack(self, tables)
 
     @property
     def fields(self) -> dict[str, type]:
@@ -62,6 +61,8 @@ class Kept:
             }  # fmt: skip
         else:
             fields |= {"light": mi.Spectrum}
+        if self.reusable:
+            fields |= {"previous": mi.UInt32, "weight": mi.Spectrum}
         return fields
 
     @property
@@ -70,7 +71,10 @@ class Kept:
         return sum(4 * (1 if dr.depth_v(kind) == 1 else dr.size_v(kind)) for kind in self.fields.values())
 
     def wants(self, vertex: Vertex) -> mi.Bool:
-        """Whether light at a vertex depends on what carries derivatives. [N]"""
+        """Whether light at a vertex depends on what carries derivatives, or may depend on anything at all. [N]"""
+        if self.reusable:
+            seen = (vertex.mis > 0) & (vertex.emitter != None)  # noqa: E711 (element-wise)
+            return vertex.active & (seen | (vertex.light.scale > 0) | (dr.max(vertex.weight) > 0))
         wanted = mi.Bool(False)
         if self.attachment.surfaces.any:
             shape = dr.reinterpret_array(mi.UInt32, vertex.pi.shape)
@@ -102,16 +106,20 @@ class VertexArrays:
         self.rows = rows or [dr.empty(mi.Float, 4 * capacity) for _ in range(-(-kept.bytes_per_vertex // 16))]
         self.counter = dr.opaque(mi.UInt32, 0) if counter is None else counter
 
-    def append(self, vertex: Vertex, lane: mi.UInt32) -> None:
+    def append(self, vertex: Vertex, lane: mi.UInt32, previous: mi.UInt32) -> mi.UInt32:
         """Keep the vertices that are wanted.
 
         Args:
             lane: Of their paths. [N]
+            previous: Slots of the vertices kept before them on their paths. [N]
+
+        Returns:
+            The slot of the last vertex kept of each path, ``NONE`` where there is none. [N]
         """
         active = self.kept.wants(vertex)
         slot = dr.scatter_inc(self.counter, mi.UInt32(0), active)
         active &= slot < self.capacity
-        values = _values(vertex, lane)
+        values = _values(vertex, lane) | {"previous": previous}
         numbers = [
             dr.reinterpret_array(mi.Float, dr.detach(part)) if dr.is_integral_v(part) else dr.detach(part)
             for name in self.kept.fields
@@ -120,6 +128,7 @@ class VertexArrays:
         for k, row in enumerate(self.rows):
             four = [*numbers[4 * k : 4 * k + 4], 0, 0, 0][:4]
             dr.scatter(row, mi.Vector4f(*four), slot, active)
+        return dr.select(active, slot, previous)
 
     def load(self, camera_ray: mi.Ray3f) -> StoredVertices:
         """All of the room, with what is in it.
@@ -143,6 +152,26 @@ class VertexArrays:
         return StoredVertices.of(fields, used, camera_ray)
 
 
+@dr.syntax
+def sum_along_paths(own: mi.Spectrum, factor: mi.Spectrum, previous: mi.UInt32, last: mi.UInt32) -> mi.Spectrum:
+    """Light of paths from that of their vertices, from the last vertex to the first: X ← own + factor · X.
+
+    Args:
+        own: Light that starts at each vertex. [V]
+        factor: What each vertex multiplies the light behind it with. [V]
+        previous: Slot of the vertex before each, ``NONE`` at the first. [V]
+        last: Slot of the last vertex of each path, ``NONE`` where there is none. [N]
+
+    Returns:
+        One value for each path. [N]
+    """
+    X, slot = mi.Spectrum(0), mi.UInt32(last)
+    while slot != NONE:
+        X = dr.gather(mi.Spectrum, own, slot) + dr.gather(mi.Spectrum, factor, slot) * X
+        slot = dr.gather(mi.UInt32, previous, slot)
+    return X
+
+
 def _parts(kind: type) -> list[type]:
     return [kind] if dr.depth_v(kind) == 1 else [dr.value_t(kind)] * dr.size_v(kind)
 
@@ -163,7 +192,7 @@ def _values(vertex: Vertex, lane: mi.UInt32) -> dict:
         "throughput": vertex.throughput, "mis": vertex.mis, "scale": light.scale,
         "light": vertex.throughput * light.weight, "light_d": light.ds.d, "light_p": light.ds.p,
         "light_n": light.ds.n, "light_uv": light.ds.uv, "light_dist": light.ds.dist,
-        "emitter": number(mi.UInt32, light.ds.emitter),
+        "emitter": number(mi.UInt32, light.ds.emitter), "weight": vertex.weight,
     }  # fmt: skip
 
 

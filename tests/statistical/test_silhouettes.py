@@ -331,7 +331,7 @@ def test_levels_leave_little_to_carry(monkeypatch):
 
     with_levels = variance()
     # One cluster, one level: nothing jumps
-    monkeypatch.setattr(levels, "groups_in_contact", lambda scene: np.zeros(64, np.uint32))
+    monkeypatch.setattr(levels, "groups_in_contact", lambda scene: mi.UInt32(np.zeros(64, np.uint32)))
     assert variance() > 10 * with_levels
 
 

@@ -15,7 +15,7 @@ def cube(x: float) -> dict:
 
 
 def groups(scene: mi.Scene) -> dict[str, int]:
-    found = groups_in_contact(scene)
+    found = np.array(groups_in_contact(scene))
     index = np.array(dr.reinterpret_array(mi.UInt32, mi.ShapePtr(scene.shapes())))
     return {shape.id(): int(found[i]) for shape, i in zip(scene.shapes(), index, strict=True)}
 
@@ -35,5 +35,5 @@ def test_a_room_shares_the_level_of_what_is_inside():
 def test_levels_are_means_over_clusters():
     group = mi.UInt32([0, 1, 1, 3])
     memory = Memory(mi.Color3f([2, 1, 5, 0], [2, 1, 5, 0], [2, 1, 5, 0]), mi.Float([1, 2, 4, 0]))
-    value = np.array(Levels(memory, group).of_owner(mi.UInt32([0, 1, 2, 3])))
+    value = np.array(Levels.of_memory(memory, group).of_owner(mi.UInt32([0, 1, 2, 3])))
     assert value[0] == pytest.approx([2, 1, 1, 0])

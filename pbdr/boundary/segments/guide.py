@@ -13,6 +13,8 @@ import dataclasses
 import drjit as dr
 import mitsuba as mi
 
+from ...transport.recollection import Recollection
+
 #: Share of the samples that follow the geometry alone
 UNGUIDED = 0.15
 
@@ -43,9 +45,12 @@ class Sampling:
     density: mi.Float  #: of each cell, not normalized [C]
     bin_density: mi.Float  #: sum over the cells of each bin [B]
     cumulative: mi.Float64  #: sum of the densities up to each cell [C]
-    cells_per_bin: int
     noise: mi.Float  #: standard deviation that earlier samples let expect, for one sample [1]
     measured: Memory
+
+    @property
+    def _cells_per_bin(self) -> int:
+        return _cells_per_bin(dr.width(self.density))
 
     def sample(
         self, sampler: mi.Sampler, count: int, shift: mi.Float | float = 0
@@ -72,11 +77,11 @@ class Sampling:
 
     def count(self, cell: mi.UInt32) -> None:
         """Add samples, whatever they contribute. [N]"""
-        dr.scatter_add(self.measured.count, mi.Float(1), cell // self.cells_per_bin)
+        dr.scatter_add(self.measured.count, mi.Float(1), cell // self._cells_per_bin)
 
     def learn(self, cell: mi.UInt32, contribution: mi.Float) -> None:
         """Add what samples contributed, divided by their probability, as if each were alone. [N]"""
-        bin = cell // self.cells_per_bin
+        bin = cell // self._cells_per_bin
         total = mi.Float(dr.gather(mi.Float64, self.cumulative, dr.width(self.cumulative) - 1))
         value = contribution * dr.gather(mi.Float, self.bin_density, bin) / total
         dr.scatter_add(self.measured.first, value, bin, value > 0)
@@ -87,59 +92,48 @@ class Sampling:
         dr.schedule(self.measured.first, self.measured.square, self.measured.count)
 
 
-class Guide:
-    """The memory of one kind of boundary as seen by one sensor.
+def _cells_per_bin(cell_count: int) -> int:
+    return -(-cell_count // MOST_BINS)
 
-    A repeated seed is answered with the memory that its first call had, so that forward and reverse mode take the same
-    samples.
+
+def open_sampling(
+    recollection: Recollection[Memory] | None, seed: mi.UInt32, base: mi.Float, place: mi.Point3f, extent: mi.Float
+) -> tuple[Sampling, Memory]:
+    """The density of one gradient, from what earlier ones measured.
+
+    Args:
+        recollection: Of one kind of boundary as seen by one sensor; None the first time.
+        base: Density that geometry suggests, any scale; 0 only where nothing can be contributed. [C]
+        place: Middle of each cell, in any coordinates in which motion matters. [C]
+        extent: Size of the scene in these coordinates. [1]
+
+    Returns:
+        The density, and the memory that it comes from.
     """
+    cells_per_bin = _cells_per_bin(dr.width(base))
+    bin_count = -(-dr.width(base) // cells_per_bin)
+    bin = dr.arange(mi.UInt32, dr.width(base)) // cells_per_bin
+    centre = dr.gather(mi.Point3f, place, dr.arange(mi.UInt32, bin_count) * cells_per_bin)
+    bin_base = dr.zeros(mi.Float, bin_count)
+    dr.scatter_add(bin_base, base, bin)
 
-    def __init__(self):
-        self._seed: mi.UInt32 | None = None  #: of the last gradient
-        self._before: Memory | None = None  #: the memory that it used
-        self._after: Memory | None = None  #: with what it measured
+    old = Memory(*(dr.zeros(mi.Float, bin_count) for _ in range(3)), centre)
+    if recollection:
+        old = recollection.recall(seed)
+    moved = dr.norm(centre - old.place) / (STALE_MOTION * extent)
+    keep = dr.exp(-dr.square(moved))
+    measured = Memory(*(x * (KEEP * keep) for x in (old.first, old.square, old.count)), centre)
 
-    def open(self, seed: mi.UInt32, base: mi.Float, place: mi.Point3f, extent: mi.Float) -> Sampling:
-        """Begin a gradient.
+    # Root mean square of each bin, spread over its cells as geometry suggests
+    rcp_count = dr.select(old.count > 0, dr.rcp(old.count), 0)
+    worth = dr.select(bin_base > 0, keep * dr.sqrt(old.square * rcp_count), 0)
+    worth_sum, base_sum = dr.sum(worth), dr.sum(base)
+    guided = dr.select((worth_sum > 0) & (bin_base > 0), (1 - UNGUIDED) * worth / (bin_base * worth_sum), 0)
+    guided += dr.select(worth_sum > 0, UNGUIDED, 1) / base_sum
+    density = dr.select(base > 0, base * dr.gather(mi.Float, guided, bin), 0)
+    bin_density = bin_base * guided
 
-        Args:
-            seed: Of the gradient.
-            base: Density that geometry suggests, any scale; 0 only where nothing can be contributed. [C]
-            place: Middle of each cell, in any coordinates in which motion matters. [C]
-            extent: Size of the scene in these coordinates.
-        """
-        cells_per_bin = -(-dr.width(base) // MOST_BINS)
-        bin_count = -(-dr.width(base) // cells_per_bin)
-        bin = dr.arange(mi.UInt32, dr.width(base)) // cells_per_bin
-        centre = dr.gather(mi.Point3f, place, dr.arange(mi.UInt32, bin_count) * cells_per_bin)
-        bin_base = dr.zeros(mi.Float, bin_count)
-        dr.scatter_add(bin_base, base, bin)
-
-        old = self._recall(seed, bin_count, centre)
-        moved = dr.norm(centre - old.place) / (STALE_MOTION * extent)
-        keep = dr.exp(-dr.square(moved))
-        measured = Memory(*(x * (KEEP * keep) for x in (old.first, old.square, old.count)), centre)
-        self._seed, self._before, self._after = mi.UInt32(seed), old, measured
-
-        # Root mean square of each bin, spread over its cells as geometry suggests
-        rcp_count = dr.select(old.count > 0, dr.rcp(old.count), 0)
-        worth = dr.select(bin_base > 0, keep * dr.sqrt(old.square * rcp_count), 0)
-        worth_sum, base_sum = dr.sum(worth), dr.sum(base)
-        guided = dr.select((worth_sum > 0) & (bin_base > 0), (1 - UNGUIDED) * worth / (bin_base * worth_sum), 0)
-        guided += dr.select(worth_sum > 0, UNGUIDED, 1) / base_sum
-        density = dr.select(base > 0, base * dr.gather(mi.Float, guided, bin), 0)
-        bin_density = bin_base * guided
-
-        # Bins are strata: only what varies within them is noise
-        variance = dr.maximum(old.square - dr.square(old.first) * rcp_count, 0) * rcp_count
-        noise = dr.sqrt(dr.sum(dr.select(bin_density > 0, variance / bin_density, 0)))
-        return Sampling(density, bin_density, dr.cumsum(mi.Float64(density)), cells_per_bin, noise, measured)
-
-    def _recall(self, seed: mi.UInt32, bin_count: int, centre: mi.Point3f) -> Memory:
-        if self._after is None or dr.width(self._after.count) != bin_count:
-            return Memory(*(dr.zeros(mi.Float, bin_count) for _ in range(3)), centre)
-        again = mi.UInt32(seed) == self._seed
-        fields = (f.name for f in dataclasses.fields(Memory))
-        memory = Memory(*(dr.select(again, getattr(self._before, f), getattr(self._after, f)) for f in fields))
-        dr.eval(memory.first, memory.square, memory.count, memory.place)
-        return memory
+    # Bins are strata: only what varies within them is noise
+    variance = dr.maximum(old.square - dr.square(old.first) * rcp_count, 0) * rcp_count
+    noise = dr.sqrt(dr.sum(dr.select(bin_density > 0, variance / bin_density, 0)))
+    return Sampling(density, bin_density, dr.cumsum(mi.Float64(density)), noise, measured), old

@@ -6,12 +6,10 @@ import drjit as dr
 import mitsuba as mi
 
 from ...geometry.curves import Place, touch
-from ...geometry.flags import Flags
 from ...transport.film import FilmSamples, in_sampled_area
 from ...transport.path import first_hit
 from ...transport.sensor import camera_rays, project, project_first_vertex
 from .base import Segments
-from .guide import Sampling
 
 #: Offset of boundary rays from their edge on the film, as a share of the film and of the coordinates: some units in the
 #: last place. Outlines of fine meshes have corners of a thousandth of a pixel, which a larger offset cuts off
@@ -52,10 +50,10 @@ class Primary(Segments):
     def observed(self, p: mi.Point3f) -> mi.Point3f:
         return dr.detach(self.context.sensor.world_transform()).inverse() @ p
 
-    def find(self, sampling: Sampling, sampler: mi.Sampler, count: int) -> dict:
+    def find(self, sampler: mi.Sampler) -> dict:
         context, sensor = self.context, self.context.sensor
         x0 = dr.detach(self._vertex())
-        cell, u, rcp_pmf = sampling.sample(sampler, count)
+        cell, u, rcp_pmf = self.sampling.sample(sampler, self.count)
         place = self.place(cell, u)
         at = touch(place, mi.Vector3f(x0), mi.Bool(True))
         b = dr.detach(at.point)
@@ -78,24 +76,22 @@ class Primary(Segments):
         active = at.active & (rcp_pmf > 0) & (seen.depth > sensor.near_clip())
         active &= in_sampled_area(sensor.film(), seen.position)
         if context.limits.hide_emitters:
-            active &= ~Flags.of_shapes(context.scene, lambda shape: shape.is_emitter()).has(place.owner)
+            active &= ~context.setting.attachment.lamps.has(place.owner)
         pi, ray = first_hit(context.scene, mi.Ray3f(dr.detach(ray, True)), context.limits, active)
         hit = pi.compute_surface_interaction(ray, mi.RayFlags.Minimal, active)
         active &= ~hit.is_valid() | (dr.norm(hit.p - x0) > dr.norm(b - x0) * (1 - 1e-4))
-        active &= self.moves.shapes.has(place.owner) | self.moves.shapes.hit(pi) | mi.Bool(self.moves.sensor)
-        scale = dr.norm(tangent) * place.extent * rcp_pmf * (context.spp / count)
+        active &= context.setting.attachment.moving.has(place.owner) | context.setting.can_move_on_film(pi)
+        L = context.excess(context.radiance(sampler, ray, active, context.limits), pi) * response
+        scale = dr.norm(tangent) * place.extent * rcp_pmf * (context.spp / self.count)
         return {
             "active": active, "cell": cell, "u": u, "scale": scale, "beside": beside, "normal": normal,
-            "response": response, "o": ray.o, "d": ray.d, "wavelengths": ray.wavelengths, "pi": pi,
+            "response": response, "L": L, "o": ray.o, "d": ray.d, "wavelengths": ray.wavelengths, "pi": pi,
         }  # fmt: skip
 
-    def film_samples(self, found: dict, sampler: mi.Sampler) -> tuple[FilmSamples, mi.Float]:
+    def film_samples(self, found: dict) -> tuple[FilmSamples, mi.Float]:
         context, sensor = self.context, self.context.sensor
         ray = mi.Ray3f(found["o"], found["d"], 0, found["wavelengths"])
-        with dr.suspend_grad():
-            pi, response = found["pi"], found["response"]
-            L = context.excess(context.radiance(sampler, ray, mi.Bool(True), context.limits), pi) * response
-            dr.schedule(L)
+        pi, L, response = found["pi"], found["L"], found["response"]
         x0 = self._vertex()
         place = self.place(found["cell"], found["u"])
         at = touch(place, mi.Vector3f(dr.detach(x0)), mi.Bool(True))

@@ -20,7 +20,6 @@ from ...transport.lines import (
     sample_emitter_end,
 )
 from .base import Segments
-from .guide import Sampling
 
 #: Candidates are drawn for silhouettes of meshes with more cells than this, one more for each so many
 CELLS_PER_CANDIDATE = 512
@@ -38,11 +37,11 @@ class Direct(Segments):
         length, opening = curve_measure(middle)
         return length * dr.sqrt(opening / dr.pi)
 
-    def find(self, sampling: Sampling, sampler: mi.Sampler, count: int) -> dict:
-        context, scene = self.context, self.context.scene
-        end = sample_emitter_end(scene, sampler, count)
+    def find(self, sampler: mi.Sampler) -> dict:
+        context, scene, setting = self.context, self.context.scene, self.context.setting
+        end = sample_emitter_end(scene, sampler, setting.centre, self.count)
         view = end.view()
-        cell, u, rcp_pmf = self._silhouettes(sampling, sampler, count, view)
+        cell, u, rcp_pmf = self._silhouettes(self.sampling, sampler, self.count, view)
         place = self.place(cell, u)
         at = touch(place, *view)
         wavelengths, response = _wavelengths(context.sensor, sampler)
@@ -52,10 +51,11 @@ class Direct(Segments):
         bounces, rcp_probability = _bounces(context.limits.max_depth, 2, sampler)
         factor = light * response * rcp_probability
         found = _joined(
-            self, sampler, (place, at, line), lit & (dr.max(factor) > 0), factor, (bounces, rcp_pmf / count)
+            self, sampler, (place, at, line), lit & (dr.max(factor) > 0), factor, (bounces, rcp_pmf / self.count)
         )
-        if not self.moves.emitters:
-            found["active"] &= self.moves.shapes.has(place.owner) | self.moves.shapes.hit(found["near"])
+        if not setting.emitters_move:
+            moving = setting.attachment.moving
+            found["active"] &= moving.has(place.owner) | moving.hit(found["near"])
         return {**found, "cell": cell, "u": u, "ds": end.ds}
 
     @dr.syntax
@@ -85,10 +85,8 @@ class Direct(Segments):
             tried += 1
         return cell, u, rcp_pmf * mi.Float(hits) / candidates
 
-    def film_samples(self, found: dict, sampler: mi.Sampler) -> tuple[FilmSamples, mi.Float]:
-        with dr.suspend_grad():
-            end = EmitterEnd(found["ds"])
-        return _attached(self, found, end, found["weight"])
+    def film_samples(self, found: dict) -> tuple[FilmSamples, mi.Float]:
+        return _attached(self, found, EmitterEnd(found["ds"]))
 
 
 class Indirect(Segments):
@@ -102,9 +100,9 @@ class Indirect(Segments):
         length, opening = curve_measure(middle)
         return length * opening
 
-    def find(self, sampling: Sampling, sampler: mi.Sampler, count: int) -> dict:
+    def find(self, sampler: mi.Sampler) -> dict:
         context = self.context
-        cell, u, rcp_pmf = sampling.sample(sampler, count)
+        cell, u, rcp_pmf = self.sampling.sample(sampler, self.count)
         place = self.place(cell, u)
         ω, rcp_pdf = sample_direction(place, sampler.next_2d())
         at = touch(place, ω, mi.Bool(False))
@@ -115,21 +113,17 @@ class Indirect(Segments):
         factor = response * rcp_pdf * rcp_probability
         # Nothing is reflected by the environment
         found = _joined(
-            self, sampler, (place, at, line), line.active & far.is_valid(), factor, (bounces, rcp_pmf / count)
+            self, sampler, (place, at, line), line.active & far.is_valid(), factor, (bounces, rcp_pmf / self.count)
         )
-        found["active"] &= (
-            self.moves.shapes.has(place.owner) | self.moves.shapes.hit(found["near"]) | self.moves.shapes.hit(far)
-        )
-        return {**found, "cell": cell, "u": u, "far": far, "ω": ω, "bounces": bounces}
+        moving = context.setting.attachment.moving
+        found["active"] &= moving.has(place.owner) | moving.hit(found["near"]) | moving.hit(far)
+        depth = mi.UInt32(context.limits.max_depth) - 1 - bounces
+        found["weight"] *= reflected_light(context, SurfaceEnd(far, line.forward), sampler, depth, found["active"])
+        return {**found, "cell": cell, "u": u, "far": far, "ω": ω}
 
-    def film_samples(self, found: dict, sampler: mi.Sampler) -> tuple[FilmSamples, mi.Float]:
-        context = self.context
+    def film_samples(self, found: dict) -> tuple[FilmSamples, mi.Float]:
         end = SurfaceEnd(found["far"], mi.Ray3f(found["o"], found["ω"], 0, found["wavelengths"]))
-        with dr.suspend_grad():
-            depth = mi.UInt32(context.limits.max_depth) - 1 - found["bounces"]
-            F = found["weight"] * reflected_light(context, end, sampler, depth)
-            dr.schedule(F)
-        return _attached(self, found, end, F)
+        return _attached(self, found, end)
 
 
 def _curve_point(at: Touch, place: Place, rcp_pmf: mi.Float) -> CurvePoint:
@@ -162,10 +156,9 @@ def _joined(segments: Segments, sampler, boundary, active, factor, numbers) -> d
     }  # fmt: skip
 
 
-def _attached(
-    segments: Segments, found: dict, end: EmitterEnd | SurfaceEnd, F: mi.Spectrum
-) -> tuple[FilmSamples, mi.Float]:
+def _attached(segments: Segments, found: dict, end: EmitterEnd | SurfaceEnd) -> tuple[FilmSamples, mi.Float]:
     """Boundary segments with the speed of their boundary."""
+    F = found["weight"]
     scene = segments.context.scene
     ray = mi.Ray3f(found["o"], found["d"], 0, found["wavelengths"])
     near = material_point(found["near"], ray, mi.RayFlags.Minimal)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import drjit as dr
 import mitsuba as mi
 
-from ...gradient_step import record
+from ...errors import InputError
+from ...gradient_step import NO_CONTROL_VARIATE, record
 from ..losses.objective import Objective, Picture
 from ..parameters import Variable
 from .first_hits import render_first_hits
@@ -62,7 +63,7 @@ def recorded_pictures(
     objective = problem.objective.crossed() if crossed else None
     if objective is None and problem.objective.is_paired:
         return None
-    count = 2 if objective else 1
+    count, memory = 2 if objective else 1, problem.control_variate
     recording = record(
         problem.integrator,
         problem.scene,
@@ -70,11 +71,16 @@ def recorded_pictures(
         spp=max(1, max(spp, spp_gradient) // 2) if objective else spp_gradient,
         seed=seed("gradient"),
         images=count,
+        reusable=memory is not None,
     )
+    if recording is None and memory:
+        raise InputError(NO_CONTROL_VARIATE)
     if recording is None:
         return None
     with dr.suspend_grad():
         images = recording.images if objective else [_render(problem, view, spp, seed("primal"))]
+        if memory:
+            images = memory.improve(recording, problem.values_in_scene())
         other = None
         if isinstance(view.exposure, Variable) and not objective:
             other = over_background(_render(problem, view, spp, seed("exposure")), view)

@@ -1,0 +1,86 @@
+"""Gradients whose kernels are launched again equal those that are traced anew, while everything moves and changes."""
+
+from __future__ import annotations
+
+import resource
+
+import drjit as dr
+import mitsuba as mi
+import numpy as np
+import pytest
+
+from pbdr.compare.estimators import smooth_adjoint
+
+from .test_silhouettes import area, closed_cylinder, glowing, instance, integrator, of, point, sky, stage
+
+#: Scene, what is differentiated, and what moves between gradients beside it
+CASES = {
+    "box": (lambda: stage(area()), "box.vertex_positions", ["camera.to_world", "lamp.to_world"]),
+    "box filter": (lambda: stage(area(), rfilter="box"), "box.vertex_positions", ["floor.to_world"]),
+    "sampled border": (lambda: stage(area(), sample_border=True), "camera.to_world", ["box.vertex_positions"]),
+    "light": (lambda: stage(area(), of("cylinder")), "lamp.to_world", ["box.to_world"]),
+    "closed cylinder": (lambda: stage(point(), closed_cylinder()), "lamp.position", ["camera.to_world"]),
+    "instance": (lambda: stage(area(), instance()), "box.to_world", ["camera.to_world"]),
+    "glowing disk": (lambda: stage(sky(), glowing()), "box.to_world", ["camera.to_world"]),
+    "field of view": (lambda: stage(area(), of("sphere")), "camera.x_fov", ["box.to_world"]),
+    "albedo": (lambda: stage(area()), "box.bsdf.reflectance.value", ["camera.to_world"]),
+}
+
+
+def moved(value: dr.ArrayBase, k: int) -> dr.ArrayBase:
+    """A value of step k, near the first one."""
+    if isinstance(value, mi.Transform4f):
+        return mi.Transform4f().translate([0.03 * k, 0.02 * k, 0.01 * k]) @ value
+    shifted = value + dr.opaque(mi.Float, 0.02 * k)
+    return type(value)(shifted)
+
+
+def gradient(scene, one, key: str, values: dict, adjoint, seed: int, spp: int) -> np.ndarray:
+    params = mi.traverse(scene)
+    for name, value in values.items():
+        params[name] = value
+    dr.enable_grad(params[key])
+    params.update()
+    # Through the front door, as an optimizer would
+    image = mi.render(scene, params, integrator=one, spp=spp, seed=dr.opaque(mi.UInt32, seed))
+    dr.backward(dr.sum(adjoint * image, axis=None))
+    found = dr.grad(params[key])
+    found = np.array(found.matrix if isinstance(found, mi.Transform4f) else found)
+    dr.disable_grad(params[key])
+    params.update()
+    return found.ravel()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_equal_gradients(name):
+    build, key, others = CASES[name]
+    scene, (frozen, anew) = build(), (integrator(), integrator())
+    anew.experience.frozen.works = False
+    params = mi.traverse(scene)
+    start = {other: type(params[other])(params[other]) for other in (key, *others)}
+    adjoint = mi.TensorXf(smooth_adjoint((24, 24, 3)))
+    for k in range(6):
+        values = {other: moved(value, k) for other, value in start.items()}
+        a, b = (gradient(scene, one, key, values, adjoint, k, 8) for one in (frozen, anew))
+        assert np.abs(b).max() > 0
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3 * np.abs(b).max())
+    assert frozen.experience.frozen.works
+    assert frozen.experience.frozen.launched >= 3
+
+
+def test_nothing_is_compiled_and_nothing_grows():
+    """Later gradients find their kernels, but for another division of the samples, and no more memory is taken."""
+    scene, one = stage(area()), integrator()
+    key = "box.vertex_positions"
+    start = mi.Float(mi.traverse(scene)[key])
+    adjoint = mi.TensorXf(smooth_adjoint((24, 24, 3)))
+    peaks, compiled = [], []
+    for k in range(100):
+        with dr.scoped_set_flag(dr.JitFlag.KernelHistory):
+            dr.kernel_history_clear()
+            gradient(scene, one, key, {key: start + dr.opaque(mi.Float, 1e-4 * k)}, adjoint, k, 4)
+            history = [kernel for kernel in dr.kernel_history() if kernel["type"] == dr.KernelType.JIT]
+        compiled.append(sum(not kernel["cache_hit"] for kernel in history))
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    assert np.count_nonzero(compiled[20:]) <= 2
+    assert peaks[-1] - peaks[20] < 12, "MiB"
