@@ -18,6 +18,7 @@ from pbdr.geometry.mesh import triangles, weld
 from pbdr.optimize import optimizers
 from pbdr.optimize.loop import _Run
 from pbdr.optimize.meshes.remeshing import surface_distance
+from pbdr.optimize.meshes.unknown import MeshUnknown
 from pbdr.scene import load_scene
 
 from ..ball import write_ball_job
@@ -229,6 +230,28 @@ def test_others_open_the_mesh(pbdr_command: Callable, tmp_path: Path) -> None:
     mesh = trimesh.load(tmp_path / "run" / "scene" / "meshes" / "ball.ply", process=False)
     assert mesh.vertices.shape == (162, 3) and mesh.faces.shape == (320, 3) and mesh.is_watertight
     assert np.allclose(mesh.vertices, recovered(tmp_path / "run")[0], atol=1e-6)
+
+
+def test_smaller_triangles_take_smaller_steps(tmp_path: Path) -> None:
+    """A step of one point moves it by the same share of its edges, also after going on from a checkpoint."""
+    remesh = (
+        "smoothness = 10\nremesh = [{ step = 3, edge_length = 0.2 }, { step = 4, edge_length = 0.1, smoothness = 2 }]"
+    )
+    (first,) = pbdr.Problem.from_job(write_ball_job(tmp_path, remesh)).meshes
+    rates, edges, mesh = [first.variable.learning_rate], [mean_edge(first)], first
+    for _ in range(2):
+        mesh = mesh.remesh(mi.Float(np.zeros(3 * mesh.surface.point_count)))[0]
+        rates.append(mesh.variable.learning_rate)
+        edges.append(mean_edge(mesh))
+    assert edges[0] > edges[1] > edges[2] and rates[0] == 0.1
+    assert rates[1] == pytest.approx(0.1 * edges[1] / edges[0])
+    assert rates[2] == pytest.approx(0.1 * edges[2] / edges[0] * 13 / 61)
+    assert first.restored(mesh.arrays()).variable.learning_rate == pytest.approx(rates[2])
+
+
+def mean_edge(mesh: MeshUnknown) -> float:
+    points = mesh.surface.points()
+    return np.linalg.norm(points[mesh.surface.edges[:, 0]] - points[mesh.surface.edges[:, 1]], axis=1).mean()
 
 
 def test_resume_around_a_remeshing(pbdr_command: Callable, tmp_path: Path) -> None:
