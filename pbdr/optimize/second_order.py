@@ -51,8 +51,8 @@ class _Method:
         name = problem.job.optimizer.type
         if problem.meshes:
             raise InputError(f"optimizer '{name}' does not know meshes; use 'adam'")
-        if problem.control_variate:
-            raise InputError(f"optimizer '{name}' takes no 'control_variate'; use 'adam'")
+        if problem.memory:
+            raise InputError(f"optimizer '{name}' takes neither 'control_variate' nor 'allocation'; use 'adam'")
         if problem.priors and not self.takes_priors:
             raise InputError(f"optimizer '{name}' minimizes squares and knows no priors; use 'lbfgs' or 'adam'")
         size = sum(variable.latent(variable.initial).numpy().size for variable in problem.variables)
