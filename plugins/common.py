@@ -13,6 +13,7 @@ from pbdr.boundary import BoundaryTerm, Opening, find
 from pbdr.boundary.segments.base import thinned
 from pbdr.errors import InputError
 from pbdr.geometry.level_sets import level_sets
+from pbdr.geometry.motion import registry_index
 from pbdr.interior import Marked, Primal, Record, ReplayBackward, ReplayForward, Rule, Taped
 from pbdr.interior.recording import Experience, Recording, Tracer
 from pbdr.interior.reevaluation import require_separate_lobes
@@ -53,6 +54,10 @@ def former_warped_area(props: mi.Properties, warp_depth: int) -> BoundaryTerm:
             props[key] = props.get(key, value)
     props["warp_depth"] = props.get("reparam_max_depth", warp_depth)
     return find("warped_area")(props)
+
+
+#: Share of the memory budget that a pass takes if something moves: larger ones were not faster
+MOVING_SHARE = 1 / 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,8 +117,7 @@ class DifferentialIntegrator(RBIntegrator):
     def render_forward(self, scene, params, sensor=0, seed=0, spp=0):
         """Derivative of the image along the tangents set on the scene's parameters."""
         sensor = scene.sensors()[sensor] if isinstance(sensor, int) else sensor
-        passes = films.plan_passes(sensor, spp, seed, self.memory_budget)
-        begun = self.begin(scene, sensor, passes[0])
+        passes, begun = self.begin(scene, sensor, seed, spp)
         push_tangents(scene)
         gradient = 0
         for p in passes:
@@ -127,8 +131,7 @@ class DifferentialIntegrator(RBIntegrator):
     def render_backward(self, scene, params, grad_in, sensor=0, seed=0, spp=0):
         """Accumulate derivatives of a loss, given its derivative by the image, into the scene's parameters."""
         sensor = scene.sensors()[sensor] if isinstance(sensor, int) else sensor
-        passes = films.plan_passes(sensor, spp, seed, self.memory_budget)
-        begun = self.begin(scene, sensor, passes[0])
+        passes, begun = self.begin(scene, sensor, seed, spp)
         for p in passes:
             begun = self.look_for_edges(scene, sensor, p, begun)
             weighted = mi.TensorXf(p.weight * grad_in)
@@ -205,7 +208,7 @@ class DifferentialIntegrator(RBIntegrator):
                 attached = self.trace(scene, camera, Taped()).L if taped else None
             primal = None if taped else self.trace(scene, camera, begun.marked(scene))
             if motion and primal:
-                dr.schedule(primal.L, primal.valid, primal.memory)
+                dr.schedule(primal.L, primal.valid, primal.memory, motion.owner)
             L = dr.detach(attached, True) if taped else primal.L
             δL, *adjoints = films.adjoint(camera, motion, self.film_radiance(L, motion), grad_in)
             dr.eval(δL, adjoints)
@@ -237,12 +240,15 @@ class DifferentialIntegrator(RBIntegrator):
 
     # ------------------------------------------------------------------ motion
 
-    def begin(self, scene, sensor, p: films.Pass) -> Begun:
-        """What the passes of a gradient share; refuses what cannot be differentiated."""
+    def begin(self, scene, sensor, seed, spp: int) -> tuple[list[films.Pass], Begun]:
+        """The passes of a gradient and what they share; refuses what cannot be differentiated."""
         with dr.resume_grad():
             begun = Begun(Setting.of(scene, sensor, self.experience.attachment(scene)))
+        share = MOVING_SHARE if begun.setting.moves else 1
+        passes = films.plan_passes(sensor, spp, seed, self.memory_budget, share=share)
         if not begun.setting.moves:
-            return begun
+            return passes, begun
+        p = passes[0]
         require_projective(sensor)
         if reason := self.boundary.obstacle(scene):
             raise InputError(reason)
@@ -253,7 +259,7 @@ class DifferentialIntegrator(RBIntegrator):
         opening, crosses = self._call("open", self._open, scene, sensor, p, begun)
         begun = dataclasses.replace(begun, opening=opening, crosses_film_edges=bool(crosses[0]))
         counts = self.boundary.plan(self.context(scene, sensor, p, begun), opening)
-        return dataclasses.replace(begun, counts=counts)
+        return passes, dataclasses.replace(begun, counts=counts)
 
     def look_for_edges(self, scene, sensor, p: films.Pass, begun: Begun) -> Begun:
         """Find the boundary samples of a pass, and drop those that contribute nothing."""
@@ -360,7 +366,7 @@ class DifferentialIntegrator(RBIntegrator):
         samples = film_edge_samples(context)
         samples += self.boundary.samples(context, begun.memory, begun.opening, begun.counts, begun.found)
         return films.Motion(
-            moved.position, moved.measure, samples, moved.origin, moved.vertex, warp, dr.detach(first, True),
+            moved.position, moved.measure, samples, moved.origin, moved.vertex, warp, registry_index(first),
             context.levels,
         )  # fmt: skip
 
@@ -375,8 +381,8 @@ class DifferentialIntegrator(RBIntegrator):
         dr.eval(L)
         if motion.levels is None:
             return L
-        motion.levels.learn(motion.first, L)
-        return L - motion.levels.of(motion.first)
+        motion.levels.learn(motion.owner, L)
+        return L - motion.levels.of_owner(motion.owner)
 
     @staticmethod
     def require_gradient(touched: bool, motion) -> None:

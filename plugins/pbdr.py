@@ -34,7 +34,8 @@ class PbdrIntegrator(DifferentialIntegrator):
         max_depth: Longest path in segments; 1 is directly visible light, −1 no limit. Default 6.
         rr_depth: Segment from which on Russian roulette ends paths. Default 5.
         hide_emitters: Whether directly visible emitters are transparent. Default false.
-        memory_budget: GiB that the intermediate arrays of one pass may take; more samples are split. Default 1.
+        memory_budget: GiB that the intermediate arrays of one pass may take; more samples are split. Default 1. Where
+            something moves, passes take an eighth of it, because larger ones are not faster.
     """
 
     def __init__(self, props: mi.Properties):

@@ -29,6 +29,7 @@ class Setting:
     attachment: Attachment
     sensor_moves: bool
     emitters_move: bool
+    has_instances: bool
     centre: mi.Point3f  #: of the scene's box [1]
     extent: mi.Float  #: the longest diagonal of that box [1]
 
@@ -41,7 +42,8 @@ class Setting:
         # Not literals: kernels would be compiled anew whenever the scene's extent changes
         centre = mi.Point3f(*(dr.opaque(mi.Float, float(x)) for x in box.center()))
         extent = dr.opaque(mi.Float, max(float(dr.norm(box.extents())), 1e-6))
-        return cls(attachment, *moving, centre, extent)
+        has_instances = any(shape.class_name() == "Instance" for shape in scene.shapes())
+        return cls(attachment, *moving, has_instances, centre, extent)
 
     @property
     def surfaces_move(self) -> bool:

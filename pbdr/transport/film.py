@@ -44,6 +44,7 @@ def plan_passes(
     seed: mi.UInt32,
     memory_budget: float,
     bytes_per_sample: float = BYTES_PER_SAMPLE,
+    share: float = 1,
 ) -> list[Pass]:
     """Split a rendering so that no pass exceeds the memory budget or Dr.Jit's 2³² lanes.
 
@@ -51,6 +52,7 @@ def plan_passes(
         spp: Samples per pixel; 0 stands for the sampler's own count.
         memory_budget: GiB that the intermediate arrays of one pass may take.
         bytes_per_sample: What they take for each camera sample.
+        share: Of the budget, which passes keep to as long as one sample per pixel does.
     """
     spp = spp or sensor.sampler().sample_count()
     width, height = sampled_size(sensor.film())
@@ -61,7 +63,10 @@ def plan_passes(
             f"film of sensor '{sensor.id()}': {width} × {height} pixels need more than the 'memory_budget' of "
             f"{memory_budget:g} GiB at 1 sample per pixel; raise it to {width * height * bytes_per_sample / 2**30:.2g}"
         )
+    largest = max(1, int(largest * share))
     count = -(-spp // largest)
+    # Equal passes share their kernels, if twice as many are enough for that
+    count = next((n for n in range(count, min(2 * count, spp) + 1) if spp % n == 0), count)
     if count == 1:
         return [Pass(spp, seed, 1.0)]
     shares = [spp // count + (i < spp % count) for i in range(count)]
@@ -170,7 +175,7 @@ class Motion:
     origin: mi.Point3f  #: sensor vertex of each camera sample [N]
     vertex: mi.Point3f  #: first vertex of each camera sample [N]
     warp: Bend | None  #: what camera rays were bent by
-    first: mi.PreliminaryIntersection3f  #: first hit of each camera sample, detached [N]
+    owner: mi.UInt32  #: registry index of what each camera sample sees [N]
     levels: Levels | None  #: what the boundary term takes care of in camera samples
 
 

@@ -110,15 +110,14 @@ class Levels:
         """Level of shapes or instances given by registry index. [N]"""
         return mi.Spectrum(dr.gather(type(self.value), self.value, index, index < dr.width(self.value)))
 
-    def learn(self, pi: mi.PreliminaryIntersection3f, L: mi.Spectrum) -> None:
+    def learn(self, index: mi.UInt32, L: mi.Spectrum) -> None:
         """Remember radiance for the next gradient.
 
         Args:
-            pi: First hits of camera rays. [N]
+            index: Registry index of what camera rays hit first. [N]
             L: Radiance along them. [N]
         """
         stride = max(1, dr.width(L) // LEARNED)
-        index = registry_index(pi)
         seen = dr.arange(mi.UInt32, dr.width(L)) % stride == 0
         value = dr.mean(L) if isinstance(self.value, mi.Float) else L
         # Few targets, few writes: a copy for each thread would cost more, and kernels of its own
@@ -154,5 +153,5 @@ def look_around(context: Context, group: mi.UInt32) -> Recollection[Memory]:
     position = sampler.next_2d() * mi.ScalarVector2f(film.crop_size()) + mi.ScalarVector2f(film.crop_offset())
     ray = mi.Ray3f(dr.detach(camera_rays(sensor, sampler, position)[0], True))
     pi, ray = first_hit(context.scene, ray, context.limits, mi.Bool(True))
-    levels.learn(pi, context.radiance(sampler, ray, mi.Bool(True), context.limits))
+    levels.learn(registry_index(pi), context.radiance(sampler, ray, mi.Bool(True), context.limits))
     return Recollection(seed, before, levels.measured)

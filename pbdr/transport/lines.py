@@ -61,6 +61,28 @@ class EmitterEnd:
 
     ds: mi.DirectionSample3f  #: as seen from the curve point [N]
 
+    def fields(self, *, moves: bool) -> dict:
+        """What the speed of a boundary needs of it. [N]
+
+        Args:
+            moves: Whether emitters carry motion.
+        """
+        names = ("p", "dist", "emitter", *(("n", "uv", "delta", "pdf") if moves else ()))
+        return {name: getattr(self.ds, name) for name in names}
+
+    @classmethod
+    def of(cls, fields: dict, ω: mi.Vector3f) -> EmitterEnd:
+        """The end that :meth:`fields` took apart.
+
+        Args:
+            ω: Direction from the curve point. [N]
+        """
+        ds = dr.zeros(mi.DirectionSample3f, dr.width(ω))
+        ds.d = ω
+        for name, value in fields.items():
+            setattr(ds, name, value)
+        return cls(ds)
+
     def view(self) -> tuple[mi.Vector3f, mi.Bool]:
         """From where the occluder is seen: a point, or a direction, and which of the two. [N]"""
         distant = _is_distant(self.ds)

@@ -71,3 +71,18 @@ def load(memory: dict[str, dr.Local], index: mi.UInt32, active: mi.Bool) -> Vert
     pi.t = dr.select(active, pi.t, dr.inf)
     pi.valid = pi.t < dr.inf
     return Vertex(pi, mi.Bool(active), *(memory[name].read(index, active) for name in _FIELDS))
+
+
+def hit_fields(pi: mi.PreliminaryIntersection3f, *, has_instances: bool) -> dict:
+    """What a hit consists of, with as few numbers as scene allows. [N]"""
+    names = (*_HIT_FIELDS[:3], "shape", *(("shape_index", "instance") if has_instances else ()))
+    return {name: getattr(pi, name) for name in names}
+
+
+def hit_of(fields: dict) -> mi.PreliminaryIntersection3f:
+    """The hit that :func:`hit_fields` took apart. [N]"""
+    pi = dr.zeros(mi.PreliminaryIntersection3f, dr.width(fields["t"]))
+    for name, value in fields.items():
+        setattr(pi, name, value)
+    pi.valid = pi.t < dr.inf
+    return pi

@@ -213,3 +213,12 @@ def camera_rays(
     wavelength = sampler.next_1d() if mi.is_spectral else mi.Float(0)
     with dr.suspend_grad():
         return sensor.sample_ray_differential(time, wavelength, sample, aperture)
+
+
+def pinhole_rays(sensor: mi.Sensor, position: mi.Point2f) -> mi.Ray3f:
+    """Detached rays of a pinhole through given film positions, as :func:`camera_rays` but for their wavelengths. [N]"""
+    film = sensor.film()
+    sample = (position - mi.ScalarVector2f(film.crop_offset())) / mi.ScalarVector2f(film.crop_size())
+    with dr.suspend_grad():
+        ray, _ = sensor.sample_ray(sensor.shutter_open(), 0.5, sample, mi.Point2f(0.5))
+        return mi.Ray3f(dr.detach(ray, True))

@@ -9,6 +9,7 @@ import drjit as dr
 import mitsuba as mi
 
 from ...geometry.curves import Curves, Place, find_place
+from ...packing import pack, unpack
 from ...seeds import derive_seed
 from ...transport.context import Context
 from ...transport.film import FilmSamples
@@ -106,4 +107,5 @@ def thinned(found: dict) -> dict | None:
     index = dr.compress(found["active"])
     if dr.width(index) == 0:
         return None
-    return {k: v if dr.width(v) == 1 else dr.gather(type(v), v, index) for k, v in found.items() if k != "active"}
+    kept = {name: value for name, value in found.items() if name != "active"}
+    return unpack(kept, [v if dr.width(v) == 1 else dr.gather(type(v), v, index) for v in pack(kept)])

@@ -72,8 +72,13 @@ class Sampling:
         cell = dr.binary_search(0, last, lambda i: dr.gather(mi.Float64, self.cumulative, i) <= u)
         density = dr.gather(mi.Float, self.density, cell)
         rest = 1 - mi.Float((dr.gather(mi.Float64, self.cumulative, cell) - u) / mi.Float64(density))
-        rcp_pmf = dr.select(density > 0, mi.Float(total) / density, 0)
-        return cell, dr.clip(rest, 0, dr.one_minus_epsilon(mi.Float)), rcp_pmf
+        return cell, dr.clip(rest, 0, dr.one_minus_epsilon(mi.Float)), self.rcp_pmf(cell)
+
+    def rcp_pmf(self, cell: mi.UInt32) -> mi.Float:
+        """Reciprocal of the probability of cells; 0 if there is nothing to sample. [N]"""
+        total = mi.Float(dr.gather(mi.Float64, self.cumulative, dr.width(self.cumulative) - 1))
+        density = dr.gather(mi.Float, self.density, cell)
+        return dr.select(density > 0, total / density, 0)
 
     def count(self, cell: mi.UInt32) -> None:
         """Add samples, whatever they contribute. [N]"""

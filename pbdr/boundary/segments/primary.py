@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import drjit as dr
 import mitsuba as mi
 
-from ...geometry.curves import Place, touch
+from ...geometry.curves import Place, Touch, touch
 from ...transport.film import FilmSamples, in_sampled_area
+from ...transport.memory import hit_fields, hit_of
 from ...transport.path import first_hit
-from ...transport.sensor import camera_rays, project, project_first_vertex
+from ...transport.sensor import camera_rays, pinhole_rays, project, project_first_vertex
 from .base import Segments
 
 #: Offset of boundary rays from their edge on the film, as a share of the film and of the coordinates: some units in the
@@ -17,6 +20,17 @@ EDGE_OFFSET = 7e-7
 
 #: The same beside round shapes, whose hits are less exact and whose outlines have no corners
 ROUND_OFFSET = 5e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class _EdgeOnFilm:
+    """Edges as the film sees them, detached."""
+
+    position: mi.Point2f  #: pixels [N]
+    tangent: mi.Vector2f  #: velocity along the edge as the curve's parameter grows, pixels [N]
+    normal: mi.Vector2f  #: unit length, into the occluder [N]
+    beside: mi.Point2f  #: a hair outside the occluder, pixels [N]
+    depth: mi.Float  #: along the camera's axis [N]
 
 
 class Primary(Segments):
@@ -38,7 +52,7 @@ class Primary(Segments):
         seen = touch(middle, x0, mi.Bool(True))
         half = 0.5 * seen.tangent * middle.extent
         on_film = project(sensor, x0, dr.detach(seen.point) - x0)
-        length = 2 * dr.norm(_on_film(sensor, on_film, half))
+        length = 2 * dr.norm(_displaced(sensor, on_film, half))
         # A cell that reaches behind the camera has no finite length there; its part in view is bounded by the film
         diagonal = dr.norm(mi.ScalarVector2f(self.context.sensor.film().crop_size()))
         reach = dr.abs(dr.dot(half, sensor.world_transform() @ mi.Vector3f(0, 0, 1)))
@@ -51,20 +65,71 @@ class Primary(Segments):
         return dr.detach(self.context.sensor.world_transform()).inverse() @ p
 
     def find(self, sampler: mi.Sampler) -> dict:
-        context, sensor = self.context, self.context.sensor
+        context, sensor, attachment = self.context, self.context.sensor, self.context.setting.attachment
         x0 = dr.detach(self._vertex())
         cell, u, rcp_pmf = self.sampling.sample(sampler, self.count)
         place = self.place(cell, u)
         at = touch(place, mi.Vector3f(x0), mi.Bool(True))
         b = dr.detach(at.point)
-        seen = project(sensor, x0, b - x0)
+        edge = self._on_film(cell, at)
+        ray, response = camera_rays(sensor, sampler, edge.beside)
+        active = at.active & (rcp_pmf > 0) & (edge.depth > sensor.near_clip())
+        active &= in_sampled_area(sensor.film(), edge.position)
+        if context.limits.hide_emitters:
+            active &= ~attachment.lamps.has(place.owner)
+        start = dr.detach(ray.o, True)
+        pi, ray = first_hit(context.scene, mi.Ray3f(dr.detach(ray, True)), context.limits, active)
+        hit = pi.compute_surface_interaction(ray, mi.RayFlags.Minimal, active)
+        active &= ~hit.is_valid() | (dr.norm(hit.p - x0) > dr.norm(b - x0) * (1 - 1e-4))
+        active &= attachment.moving.has(place.owner) | context.setting.can_move_on_film(pi)
+        L = context.excess(context.radiance(sampler, ray, active, context.limits), pi) * response
+        # Along the whole ray, whatever it passed
+        pi.t += dr.norm(ray.o - start)
+        fields = hit_fields(pi, has_instances=context.setting.has_instances)
+        return {
+            "active": active, "cell": cell, "u": u, "L": L, "response": response, "hit": fields,
+            "wavelengths": ray.wavelengths,
+        }  # fmt: skip
 
-        # Tangent and normal of the projected edge, the normal pointing into the occluder
-        tangent = _on_film(sensor, seen, at.tangent)
+    def film_samples(self, found: dict) -> tuple[FilmSamples, mi.Float]:
+        context, sensor = self.context, self.context.sensor
+        cell, L, pi, wavelengths = found["cell"], found["L"], hit_of(found["hit"]), found["wavelengths"]
+        x0 = self._vertex()
+        place = self.place(cell, found["u"])
+        at = touch(place, mi.Vector3f(dr.detach(x0)), mi.Bool(True))
+        with dr.suspend_grad():
+            edge = self._on_film(cell, at)
+            ray = pinhole_rays(sensor, edge.beside)
+            ray.wavelengths = wavelengths
+            length = dr.norm(edge.tangent) * place.extent
+            scale = length * self.sampling.rcp_pmf(cell) * (context.spp / self.count)
+        seen = project(sensor, x0, at.point - x0)
+        behind = project_first_vertex(sensor, pi, ray, edge.beside)
+        weight = scale * _speed(edge.normal, seen.position - behind.position)
+        value, height = L * weight, dr.max(dr.abs(L))
+        if context.levels:
+            step = (context.levels.of(pi) - context.levels.of_owner(place.owner)) * found["response"]
+            value += step * (scale * _speed(edge.normal, seen.position))
+            height += dr.max(dr.abs(step))
+        with dr.suspend_grad():
+            pixels_per_unit = dr.mean(dr.abs(seen.scale)) / seen.depth
+            size = scale * height * pixels_per_unit
+        return FilmSamples(dr.detach(seen.position), value, weight, wavelengths), dr.detach(size)
+
+    def _on_film(self, cell: mi.UInt32, at: Touch) -> _EdgeOnFilm:
+        """Edges as the film sees them, detached.
+
+        Args:
+            at: Where the camera's rays touch them. [N]
+        """
+        sensor = self.context.sensor
+        b, x0 = dr.detach(at.point), dr.detach(self._vertex())
+        seen = project(sensor, x0, b - x0)
+        tangent = _displaced(sensor, seen, at.tangent)
         inward = dr.cross(at.tangent, b - x0)
         inward *= dr.sign(dr.dot(inward, at.occluder))
         normal = dr.normalize(mi.Vector2f(-tangent.y, tangent.x))
-        normal *= dr.sign(dr.dot(normal, _on_film(sensor, seen, inward)))
+        normal *= dr.sign(dr.dot(normal, _displaced(sensor, seen, inward)))
 
         # Just outside the occluder: the background, unless something covers the edge
         coordinates = dr.maximum(dr.max(dr.abs(b)), dr.max(dr.abs(x0)))
@@ -72,41 +137,7 @@ class Primary(Segments):
         share = dr.select(self.curves.is_round(cell), ROUND_OFFSET, EDGE_OFFSET)
         offset = share * (film_size + coordinates * dr.mean(dr.abs(seen.scale)) / dr.abs(seen.depth))
         beside = dr.detach(mi.Point2f(seen.position) - normal * offset)
-        ray, response = camera_rays(sensor, sampler, beside)
-        active = at.active & (rcp_pmf > 0) & (seen.depth > sensor.near_clip())
-        active &= in_sampled_area(sensor.film(), seen.position)
-        if context.limits.hide_emitters:
-            active &= ~context.setting.attachment.lamps.has(place.owner)
-        pi, ray = first_hit(context.scene, mi.Ray3f(dr.detach(ray, True)), context.limits, active)
-        hit = pi.compute_surface_interaction(ray, mi.RayFlags.Minimal, active)
-        active &= ~hit.is_valid() | (dr.norm(hit.p - x0) > dr.norm(b - x0) * (1 - 1e-4))
-        active &= context.setting.attachment.moving.has(place.owner) | context.setting.can_move_on_film(pi)
-        L = context.excess(context.radiance(sampler, ray, active, context.limits), pi) * response
-        scale = dr.norm(tangent) * place.extent * rcp_pmf * (context.spp / self.count)
-        return {
-            "active": active, "cell": cell, "u": u, "scale": scale, "beside": beside, "normal": normal,
-            "response": response, "L": L, "o": ray.o, "d": ray.d, "wavelengths": ray.wavelengths, "pi": pi,
-        }  # fmt: skip
-
-    def film_samples(self, found: dict) -> tuple[FilmSamples, mi.Float]:
-        context, sensor = self.context, self.context.sensor
-        ray = mi.Ray3f(found["o"], found["d"], 0, found["wavelengths"])
-        pi, L, response = found["pi"], found["L"], found["response"]
-        x0 = self._vertex()
-        place = self.place(found["cell"], found["u"])
-        at = touch(place, mi.Vector3f(dr.detach(x0)), mi.Bool(True))
-        seen = project(sensor, x0, at.point - x0)
-        behind = project_first_vertex(sensor, pi, ray, found["beside"])
-        weight = found["scale"] * _speed(found["normal"], seen.position - behind.position)
-        value, height = L * weight, dr.max(dr.abs(L))
-        if context.levels:
-            step = (context.levels.of(pi) - context.levels.of_owner(place.owner)) * response
-            value += step * (found["scale"] * _speed(found["normal"], seen.position))
-            height += dr.max(dr.abs(step))
-        with dr.suspend_grad():
-            pixels_per_unit = dr.mean(dr.abs(seen.scale)) / seen.depth
-            size = found["scale"] * height * pixels_per_unit
-        return FilmSamples(dr.detach(seen.position), value, weight, ray.wavelengths), dr.detach(size)
+        return _EdgeOnFilm(dr.detach(seen.position), tangent, normal, beside, dr.detach(seen.depth))
 
 
 def _speed(normal: mi.Vector2f, position: mi.Point2f) -> mi.Float:
@@ -115,7 +146,7 @@ def _speed(normal: mi.Vector2f, position: mi.Point2f) -> mi.Float:
     return along - dr.detach(along)
 
 
-def _on_film(sensor: mi.Sensor, seen, displacement: mi.Vector3f) -> mi.Vector2f:
+def _displaced(sensor: mi.Sensor, seen, displacement: mi.Vector3f) -> mi.Vector2f:
     """Film displacement, pixels, of points that move by a world-space displacement. [N]"""
     d = sensor.world_transform().inverse() @ mi.Vector3f(displacement)
     return mi.Vector2f(d.x - seen.slope.x * d.z, d.y - seen.slope.y * d.z) * seen.scale / seen.depth

@@ -19,6 +19,7 @@ from ...transport.lines import (
     reflected_light,
     sample_emitter_end,
 )
+from ...transport.memory import hit_fields, hit_of
 from .base import Segments
 
 #: Candidates are drawn for silhouettes of meshes with more cells than this, one more for each so many
@@ -55,8 +56,8 @@ class Direct(Segments):
         )
         if not setting.emitters_move:
             moving = setting.attachment.moving
-            found["active"] &= moving.has(place.owner) | moving.hit(found["near"])
-        return {**found, "cell": cell, "u": u, "ds": end.ds}
+            found["active"] &= moving.has(place.owner) | moving.hit(hit_of(found["near"]))
+        return {**found, "cell": cell, "u": u, "ω": end.ds.d, "end": end.fields(moves=setting.emitters_move)}
 
     @dr.syntax
     def _silhouettes(self, sampling, sampler, count, view):
@@ -86,7 +87,7 @@ class Direct(Segments):
         return cell, u, rcp_pmf * mi.Float(hits) / candidates
 
     def film_samples(self, found: dict) -> tuple[FilmSamples, mi.Float]:
-        return _attached(self, found, EmitterEnd(found["ds"]))
+        return _attached(self, found, EmitterEnd.of(found["end"], found["ω"]))
 
 
 class Indirect(Segments):
@@ -116,14 +117,14 @@ class Indirect(Segments):
             self, sampler, (place, at, line), line.active & far.is_valid(), factor, (bounces, rcp_pmf / self.count)
         )
         moving = context.setting.attachment.moving
-        found["active"] &= moving.has(place.owner) | moving.hit(found["near"]) | moving.hit(far)
+        found["active"] &= moving.has(place.owner) | moving.hit(hit_of(found["near"])) | moving.hit(far)
         depth = mi.UInt32(context.limits.max_depth) - 1 - bounces
         found["weight"] *= reflected_light(context, SurfaceEnd(far, line.forward), sampler, depth, found["active"])
+        far = hit_fields(far, has_instances=context.setting.has_instances)
         return {**found, "cell": cell, "u": u, "far": far, "ω": ω}
 
     def film_samples(self, found: dict) -> tuple[FilmSamples, mi.Float]:
-        end = SurfaceEnd(found["far"], mi.Ray3f(found["o"], found["ω"], 0, found["wavelengths"]))
-        return _attached(self, found, end)
+        return _attached(self, found, None)
 
 
 def _curve_point(at: Touch, place: Place, rcp_pmf: mi.Float) -> CurvePoint:
@@ -151,22 +152,30 @@ def _joined(segments: Segments, sampler, boundary, active, factor, numbers) -> d
     scale = line.sine * dr.norm(at.tangent) * place.extent * rcp_expected * context.spp
     weight = dr.select(joined.active, joined.weight * factor * scale, 0)
     return {
-        "active": joined.active & (dr.max(weight) > 0), "weight": weight, "position": joined.position, "near": pi,
-        "inward": line.inward, "o": line.backward.o, "d": line.backward.d, "wavelengths": line.backward.wavelengths,
+        "active": joined.active & (dr.max(weight) > 0), "weight": weight, "position": joined.position,
+        "near": hit_fields(pi, has_instances=context.setting.has_instances),
+        "wavelengths": line.backward.wavelengths,
     }  # fmt: skip
 
 
-def _attached(segments: Segments, found: dict, end: EmitterEnd | SurfaceEnd) -> tuple[FilmSamples, mi.Float]:
-    """Boundary segments with the speed of their boundary."""
-    F = found["weight"]
-    scene = segments.context.scene
-    ray = mi.Ray3f(found["o"], found["d"], 0, found["wavelengths"])
-    near = material_point(found["near"], ray, mi.RayFlags.Minimal)
-    view, is_point = end.view()
-    at = touch(segments.place(found["cell"], found["u"]), view, is_point)
-    speed = dr.dot(found["inward"], at.point - end.middle(scene, near, dr.detach(near.t), mi.Bool(True)))
+def _attached(segments: Segments, found: dict, end: EmitterEnd | None) -> tuple[FilmSamples, mi.Float]:
+    """Boundary segments with the speed of their boundary.
+
+    Args:
+        end: Their emitter; None for segments between surfaces.
+    """
+    scene, F, ω, wavelengths = segments.context.scene, found["weight"], found["ω"], found["wavelengths"]
+    place = segments.place(found["cell"], found["u"])
+    at = touch(place, *(end.view() if end else (ω, mi.Bool(False))))
+    with dr.suspend_grad():
+        line = line_through(_curve_point(at, place, mi.Float(1)), ω, wavelengths, mi.Bool(True))
+    if end is None:
+        end = SurfaceEnd(hit_of(found["far"]), line.forward)
+    near = material_point(hit_of(found["near"]), line.backward, mi.RayFlags.Minimal)
+    middle = end.middle(scene, near, dr.detach(near.t), mi.Bool(True))
+    speed = dr.dot(line.inward, at.point - middle)
     speed -= dr.detach(speed)
-    return FilmSamples(found["position"], F * speed, mi.Float(0) * speed, ray.wavelengths), dr.max(F)
+    return FilmSamples(found["position"], F * speed, mi.Float(0) * speed, wavelengths), dr.max(F)
 
 
 def _bounces(max_depth: int, fewest: int, sampler: mi.Sampler) -> tuple[mi.UInt32, mi.Float]:
