@@ -121,9 +121,10 @@ class DifferentialIntegrator(RBIntegrator):
         push_tangents(scene)
         gradient = 0
         for p in passes:
-            with dr.suspend_grad():
-                begun = self.look_for_edges(scene, sensor, p, begun)
-                gradient += p.weight * self._forward(scene, sensor, p, begun)
+            begun = self.look_for_edges(scene, sensor, p, begun)
+            tangent, opening = self._call("forward", self._forward, scene, sensor, p, begun)
+            begun = dataclasses.replace(begun, opening=opening)
+            gradient += p.weight * tangent
         self.end(scene, sensor, passes[0], begun)
         return gradient
 
@@ -168,34 +169,35 @@ class DifferentialIntegrator(RBIntegrator):
         return Recording(scene, sensor, kept, tracer, spp=spp, seed=mi.UInt32(seed), sets=sets, allocation=allocation)
 
     def _forward(self, scene, sensor, p, begun):
-        camera = self.camera(sensor, p)
-        context = self.context(scene, sensor, p, begun)
-        with dr.resume_grad():
-            motion = self.motion(camera, context, begun, forward=True)
-            parts = films.attached_parts(motion)
-            ends = [motion.origin, motion.vertex] if motion else []
-            attached = [part for part in (*parts, *ends) if dr.grad_enabled(part)]
-            if attached:
-                dr.forward_to(*attached, flags=KEEP_TANGENTS)
-            directions, end_tangents = [dr.grad(part) for part in parts], [dr.grad(end) for end in ends]
-        if motion and self.boundary.field():
-            path = self.trace(scene, camera, Record())
-            L = path.L
-            δL = walk_forward(self.walk(scene, path, motion, p), path.memory, path.count, end_tangents)
-        elif self.taped:
+        with dr.suspend_grad():
+            camera = self.camera(sensor, p)
+            context = self.context(scene, sensor, p, begun)
             with dr.resume_grad():
-                attached = self.trace(scene, camera, Taped()).L
-                self.require_gradient(dr.grad_enabled(attached), motion)
-                δL = mi.Spectrum(dr.forward_to(attached, flags=KEEP_TANGENTS) if dr.grad_enabled(attached) else 0)
-            L = dr.detach(attached, True)
-        else:
-            primal = self.trace(scene, camera, begun.marked(scene))
-            L, rule = primal.L, ReplayForward(primal)
-            δL = self.trace(scene, camera, rule, active=rule.active).δL
-            self.require_gradient(rule.touched, motion)
-        dr.eval(L, δL, directions)
-        L = self.film_radiance(L, motion)
-        return films.tangent(camera, motion, L, [δL, *directions])
+                motion = self.motion(camera, context, begun, forward=True)
+                parts = films.attached_parts(motion)
+                ends = [motion.origin, motion.vertex] if motion else []
+                attached = [part for part in (*parts, *ends) if dr.grad_enabled(part)]
+                if attached:
+                    dr.forward_to(*attached, flags=KEEP_TANGENTS)
+                directions, end_tangents = [dr.grad(part) for part in parts], [dr.grad(end) for end in ends]
+            if motion and self.boundary.field():
+                path = self.trace(scene, camera, Record())
+                L = path.L
+                δL = walk_forward(self.walk(scene, path, motion, p), path.memory, path.count, end_tangents)
+            elif self.taped:
+                with dr.resume_grad():
+                    attached = self.trace(scene, camera, Taped()).L
+                    self.require_gradient(dr.grad_enabled(attached), motion)
+                    δL = mi.Spectrum(dr.forward_to(attached, flags=KEEP_TANGENTS) if dr.grad_enabled(attached) else 0)
+                L = dr.detach(attached, True)
+            else:
+                primal = self.trace(scene, camera, begun.marked(scene))
+                L, rule = primal.L, ReplayForward(primal)
+                δL = self.trace(scene, camera, rule, active=rule.active).δL
+                self.require_gradient(rule.touched, motion)
+            dr.eval(L, δL, directions)
+            L = self.film_radiance(L, motion)
+            return films.tangent(camera, motion, L, [δL, *directions]), begun.opening
 
     def _backward(self, scene, sensor, p, begun, grad_in):
         with dr.suspend_grad():
