@@ -19,7 +19,7 @@ registry.install()
 
 #: Public names that are imported when first used, and the module that has them ("" for the module itself)
 _LAZY = {
-    "ControlVariate": "gradient_step",
+    "Memory": "gradient_step",
     "Problem": "optimize",
     "compare": "",
     "optimize": "",

@@ -11,7 +11,8 @@ import mitsuba as mi
 
 from .capabilities import is_own
 from .errors import InputError, suggestion
-from .interior.control_variates import ControlVariate as ControlVariate
+from .interior.allocation import PixelAllocation
+from .interior.control_variates import ControlVariate
 from .seeds import derive_seed
 from .transport.tangents import attached_copy
 
@@ -20,13 +21,6 @@ if TYPE_CHECKING:
 
 #: A loss of one image: one number
 Loss = Callable[["mi.TensorXf"], "mi.TensorXf | mi.Float"]
-
-
-#: Why there is no control variate where nothing can be recorded
-NO_CONTROL_VARIATE = (
-    "'control_variate' needs recorded paths: integrator 'pbdr' with 'interior' = 'replay', and values of materials, "
-    "textures and lights alone"
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +32,54 @@ class Step:
     gradients: dict  #: derivative of the expected loss by each value, by key
 
 
+class Memory:
+    """What steps know of earlier steps, for less noise at equal samples. Keep it from step to step.
+
+    All that changes between steps must be among the values that a step is given; start anew after any other change of
+    the scene.
+
+    Example:
+        >>> memory = pbdr.Memory(control_variate=True)
+        >>> for seed in range(100):
+        ...     done = pbdr.step(scene, optimizer, 0, loss, spp=4, seed=seed, memory=memory)
+        ...     optimizer.step()
+    """
+
+    def __init__(self, *, control_variate: bool = True, allocation: bool = False):
+        """Choose what to remember.
+
+        Args:
+            control_variate: Images, which take noise out of later ones, at 0.2 to 0.5 renderings more a step. Images,
+                losses and gradients of successive steps have correlated errors then.
+            allocation: How the loss depends on each pixel; those that matter get more samples than others.
+        """
+        self.control_variate = ControlVariate() if control_variate else None
+        self.allocation = PixelAllocation() if allocation else None
+
+    @staticmethod
+    def require(recording: Recording | None) -> Recording:
+        """A recording, or the reason why there is nothing to remember."""
+        if recording is None:
+            raise InputError(
+                "'control_variate' and 'allocation' need recorded paths: integrator 'pbdr' with 'interior' = 'replay', "
+                "and values of materials, textures and lights alone"
+            )
+        return recording
+
+    def images(self, recording: Recording, values: Mapping[str, dr.ArrayBase]) -> list[mi.TensorXf]:
+        """The images of a recording, with less noise if former ones are remembered. [H, W, C] each
+
+        Args:
+            values: Parameters that it was recorded with, by key.
+        """
+        return self.control_variate.improve(recording, values) if self.control_variate else list(recording.images)
+
+    def learn(self, recording: Recording, adjoints: Sequence[mi.TensorXf]) -> None:
+        """Remember the derivatives of the loss by the images of a recording. [H, W, C] each"""
+        if self.allocation:
+            self.allocation.learn(recording.sensor, sum(adjoints))
+
+
 def record(
     integrator: mi.Integrator,
     scene: mi.Scene,
@@ -47,6 +89,7 @@ def record(
     seed: int | mi.UInt32,
     images: int = 1,
     reusable: bool = False,
+    memory: Memory | None = None,
 ) -> Recording | None:
     """Independent images of a view that keep what their derivatives need.
 
@@ -56,6 +99,7 @@ def record(
         images: How many.
         reusable: Whether to keep all vertices, so that images under other materials, textures and lights can be had
             without tracing (``reevaluate``); paths must fit into the integrator's ``memory_budget`` then.
+        memory: Of earlier steps.
 
     Returns:
         ``images``, and ``backward(adjoints)`` and ``forward()`` for their derivatives; None where images and
@@ -68,7 +112,8 @@ def record(
     """
     if not is_own(integrator):
         return None
-    return integrator.record(scene, sensor, seed, spp, images, reusable)
+    reusable = reusable or (memory is not None and memory.control_variate is not None)
+    return integrator.record(scene, sensor, seed, spp, images, reusable, memory.allocation if memory else None)
 
 
 def step(
@@ -80,7 +125,7 @@ def step(
     spp: int,
     seed: int,
     integrator: mi.Integrator | None = None,
-    control_variate: ControlVariate | None = None,
+    memory: Memory | None = None,
 ) -> Step:
     """Put values into a scene, render, compare and differentiate.
 
@@ -97,8 +142,7 @@ def step(
         spp: Samples per pixel.
         seed: Different for each step.
         integrator: Default ``pbdr``. Keep it from step to step: it remembers how much memory paths take.
-        control_variate: Lets images of earlier steps take noise out of those of this one, at 0.3 to 0.6 renderings
-            more. Images, losses and gradients of successive steps have correlated errors then.
+        memory: Of earlier steps.
 
     Example:
         >>> done = pbdr.step(scene, optimizer, 0, lambda image: dr.mean(dr.square(image - target)), spp=16, seed=0)
@@ -119,7 +163,7 @@ def step(
         # A traversal consumes the edges between values and scene, so each view gets its own
         leaves = {key: attached_copy(values[key])[0] for key in keys}
         params.update(leaves)
-        taken = _Seeded(spp, derive_seed(seed, k), control_variate, {key: dr.detach(leaves[key]) for key in keys})
+        taken = _Seeded(spp, derive_seed(seed, k), memory, {key: dr.detach(leaves[key]) for key in keys})
         image, value = _differentiate(scene, params, sensor, function, taken, integrator)
         images.append(dr.detach(image))
         total += dr.mean(mi.Float(dr.ravel(dr.detach(value))))
@@ -136,7 +180,7 @@ class _Seeded:
 
     spp: int
     seed: int
-    control_variate: ControlVariate | None
+    memory: Memory | None
     values: dict  #: of the scene's parameters, detached
 
 
@@ -150,11 +194,10 @@ def _differentiate(
 ) -> tuple[mi.TensorXf, mi.Float]:
     """Image and loss of one view, with gradients in the scene's parameters."""
     first, second = (dr.opaque(mi.UInt32, derive_seed(how.seed, label)) for label in ("image", "gradient"))
-    reusable = how.control_variate is not None
-    spp = max(1, how.spp // 2)
-    recording = record(integrator, scene, sensor, spp=spp, seed=first, images=2, reusable=reusable)
-    if recording is None and reusable:
-        raise InputError(NO_CONTROL_VARIATE)
+    spp, memory = max(1, how.spp // 2), how.memory
+    recording = record(integrator, scene, sensor, spp=spp, seed=first, images=2, memory=memory)
+    if memory:
+        memory.require(recording)
     if recording is None:
         image = mi.render(
             scene, params, sensor=sensor, integrator=integrator, spp=how.spp, seed=first, seed_grad=second
@@ -162,13 +205,15 @@ def _differentiate(
         value = function(image)
         dr.backward(value)
         return image, value
-    images = how.control_variate.improve(recording, how.values) if reusable else recording.images
+    images = memory.images(recording, how.values) if memory else recording.images
     # The derivative of each image goes with the loss of the other
     leaves = [dr.detach(image) for image in images]
     dr.enable_grad(leaves)
     dr.backward(sum(function(leaf) for leaf in leaves) / 2)
     first, second = (dr.grad(leaf) for leaf in leaves)
     recording.backward([second, first])
+    if memory:
+        memory.learn(recording, [first, second])
     image = sum(images) / 2
     return image, function(image)
 

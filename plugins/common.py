@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import drjit as dr
 import mitsuba as mi
@@ -121,9 +121,10 @@ class DifferentialIntegrator(RBIntegrator):
         push_tangents(scene)
         gradient = 0
         for p in passes:
-            with dr.suspend_grad():
-                begun = self.look_for_edges(scene, sensor, p, begun)
-                gradient += p.weight * self._forward(scene, sensor, p, begun)
+            begun = self.look_for_edges(scene, sensor, p, begun)
+            tangent, opening = self._call("forward", self._forward, scene, sensor, p, begun)
+            begun = dataclasses.replace(begun, opening=opening)
+            gradient += p.weight * tangent
         self.end(scene, sensor, passes[0], begun)
         return gradient
 
@@ -143,13 +144,14 @@ class DifferentialIntegrator(RBIntegrator):
         self.end(scene, sensor, passes[0], begun)
 
     @without_collection
-    def record(self, scene, sensor=0, seed=0, spp=0, sets=1, reusable=False) -> Recording | None:
+    def record(self, scene, sensor=0, seed=0, spp=0, sets=1, reusable=False, allocation=None) -> Recording | None:
         """Render independent images whose derivatives cost no further image.
 
         Args:
             spp: Samples per pixel of each image.
             sets: Number of images.
             reusable: Whether to keep what images under other materials, textures and lights need.
+            allocation: Which pixels get more samples than others, if any.
 
         Returns:
             None if something moves or nothing carries derivatives: then images and derivatives are different passes.
@@ -164,37 +166,38 @@ class DifferentialIntegrator(RBIntegrator):
             attachment = self.experience.attachment(scene, everything=True)
         kept = Kept.of(scene, attachment, reusable=reusable)
         tracer = Tracer(self.camera, self.trace, RBIntegrator._splat_to_block, self.memory_budget, self.experience)
-        return Recording(scene, sensor, kept, tracer, spp=spp, seed=mi.UInt32(seed), sets=sets)
+        return Recording(scene, sensor, kept, tracer, spp=spp, seed=mi.UInt32(seed), sets=sets, allocation=allocation)
 
     def _forward(self, scene, sensor, p, begun):
-        camera = self.camera(sensor, p)
-        context = self.context(scene, sensor, p, begun)
-        with dr.resume_grad():
-            motion = self.motion(camera, context, begun, forward=True)
-            parts = films.attached_parts(motion)
-            ends = [motion.origin, motion.vertex] if motion else []
-            attached = [part for part in (*parts, *ends) if dr.grad_enabled(part)]
-            if attached:
-                dr.forward_to(*attached, flags=KEEP_TANGENTS)
-            directions, end_tangents = [dr.grad(part) for part in parts], [dr.grad(end) for end in ends]
-        if motion and self.boundary.field():
-            path = self.trace(scene, camera, Record())
-            L = path.L
-            δL = walk_forward(self.walk(scene, path, motion, p), path.memory, path.count, end_tangents)
-        elif self.taped:
+        with dr.suspend_grad():
+            camera = self.camera(sensor, p)
+            context = self.context(scene, sensor, p, begun)
             with dr.resume_grad():
-                attached = self.trace(scene, camera, Taped()).L
-                self.require_gradient(dr.grad_enabled(attached), motion)
-                δL = mi.Spectrum(dr.forward_to(attached, flags=KEEP_TANGENTS) if dr.grad_enabled(attached) else 0)
-            L = dr.detach(attached, True)
-        else:
-            primal = self.trace(scene, camera, begun.marked(scene))
-            L, rule = primal.L, ReplayForward(primal)
-            δL = self.trace(scene, camera, rule, active=rule.active).δL
-            self.require_gradient(rule.touched, motion)
-        dr.eval(L, δL, directions)
-        L = self.film_radiance(L, motion)
-        return films.tangent(camera, motion, L, [δL, *directions])
+                motion = self.motion(camera, context, begun, forward=True)
+                parts = films.attached_parts(motion)
+                ends = [motion.origin, motion.vertex] if motion else []
+                attached = [part for part in (*parts, *ends) if dr.grad_enabled(part)]
+                if attached:
+                    dr.forward_to(*attached, flags=KEEP_TANGENTS)
+                directions, end_tangents = [dr.grad(part) for part in parts], [dr.grad(end) for end in ends]
+            if motion and self.boundary.field():
+                path = self.trace(scene, camera, Record())
+                L = path.L
+                δL = walk_forward(self.walk(scene, path, motion, p), path.memory, path.count, end_tangents)
+            elif self.taped:
+                with dr.resume_grad():
+                    attached = self.trace(scene, camera, Taped()).L
+                    self.require_gradient(dr.grad_enabled(attached), motion)
+                    δL = mi.Spectrum(dr.forward_to(attached, flags=KEEP_TANGENTS) if dr.grad_enabled(attached) else 0)
+                L = dr.detach(attached, True)
+            else:
+                primal = self.trace(scene, camera, begun.marked(scene))
+                L, rule = primal.L, ReplayForward(primal)
+                δL = self.trace(scene, camera, rule, active=rule.active).δL
+                self.require_gradient(rule.touched, motion)
+            dr.eval(L, δL, directions)
+            L = self.film_radiance(L, motion)
+            return films.tangent(camera, motion, L, [δL, *directions]), begun.opening
 
     def _backward(self, scene, sensor, p, begun, grad_in):
         with dr.suspend_grad():
@@ -294,18 +297,23 @@ class DifferentialIntegrator(RBIntegrator):
 
     # ------------------------------------------------------------------- parts
 
-    def camera(self, sensor, p: films.Pass, sets: int = 1) -> films.Camera:
-        """Camera samples of one pass, detached."""
+    def camera(self, sensor, p: films.Pass, sets: int = 1, allocation: Sequence = ()) -> films.Camera:
+        """Camera samples of one pass, detached.
+
+        Args:
+            allocation: Pixel and weight of each sample of a set; empty where all pixels have as many. [N / sets] each
+        """
         with dr.suspend_grad():
             film = sensor.film()
             sampler = films.seeded_sampler(sensor, p, sets)
-            corner, offset = films.sampled_positions(film, sampler, sets)
+            pixels, measure = allocation or (None, mi.Float(1))
+            corner, offset = films.sampled_positions(film, sampler, sets, pixels)
             ray, response = camera_rays(sensor, sampler, corner + offset)
             # A box filter takes whole pixels, so that rounding moves no sample to another pixel
             position = corner if film.rfilter().is_box_filter() else corner + offset
             return films.Camera(
                 sensor, sampler, sampler.sample_count(), dr.detach(ray, True), dr.detach(response, True), position,
-                RBIntegrator._splat_to_block, sets,
+                RBIntegrator._splat_to_block, sets, dr.tile(measure, sets) if allocation else 1.0,
             )  # fmt: skip
 
     def trace(self, scene, camera: films.Camera, rule: Rule, active: mi.Bool | bool = True) -> PathResult:

@@ -42,16 +42,9 @@ class _Former:
 
 
 class ControlVariate:
-    """Remembers an image of each view, so that later images of it have less noise. Keep it from step to step.
+    """Remembers an image of each view, so that later images of it have less noise.
 
-    All that changes between steps must be among the values that a step is given; start anew after any other change of
-    the scene. A view that was not seen for long counts with the parameters that it had then.
-
-    Example:
-        >>> memory = pbdr.ControlVariate()
-        >>> for seed in range(100):
-        ...     done = pbdr.step(scene, optimizer, 0, loss, spp=4, seed=seed, control_variate=memory)
-        ...     optimizer.step()
+    A view that was not seen for long counts with the parameters that it had then.
     """
 
     def __init__(self) -> None:

@@ -46,6 +46,7 @@ class Outcome:
     counter: mi.UInt32  #: vertices that wanted room [1]
     last: list  #: slot of the last vertex of each path [N], if vertices are chained
     inverse_densities: list  #: of the direction taken at each vertex [V], likewise
+    measure: list  #: weight of each camera sample [N], where pixels have different numbers of them
 
     def camera(self, sensor: mi.Sensor, layout: Layout, put: Callable) -> films.Camera:
         """The camera samples, as far as film and vertices need them."""
@@ -53,7 +54,8 @@ class Outcome:
         ray.time = self.time
         if self.wavelengths:
             ray.wavelengths = type(ray.wavelengths)(*self.wavelengths)
-        return films.Camera(sensor, None, layout.spp, ray, self.response, self.position, put, layout.sets)
+        measure = self.measure[0] if self.measure else 1.0
+        return films.Camera(sensor, None, layout.spp, ray, self.response, self.position, put, layout.sets, measure)
 
     def arrays(self, layout: Layout) -> VertexArrays:
         """The kept vertices."""
@@ -65,20 +67,22 @@ def trace_pass(
     sensor: mi.Sensor,
     seed: mi.UInt32,
     tables: Sequence[mi.UInt32],
+    allocation: Sequence,
     *,
     layout: Layout,
-    camera: Callable[[mi.Sensor, films.Pass, int], films.Camera],
+    camera: Callable[[mi.Sensor, films.Pass, int, Sequence], films.Camera],
     trace: Callable[..., PathResult],
 ) -> Outcome:
     """Trace camera samples, develop an image of each set, and keep vertices.
 
     Args:
         tables: Of the flags that decide which vertices matter.
+        allocation: Pixel and weight of each sample of a set; empty where all pixels have as many. [N / sets] each
         camera: Makes the camera samples of a pass.
         trace: Sends them through the path loop, by a rule.
     """
     with dr.suspend_grad():
-        samples = camera(sensor, films.Pass(layout.spp, seed, 1.0), layout.sets)
+        samples = camera(sensor, films.Pass(layout.spp, seed, 1.0), layout.sets, allocation)
         arrays = VertexArrays(layout.kept.with_tables(tables), layout.capacity)
         path = trace(scene, samples, Store(arrays, layout.path_count))
         last = list(path.memory.values())
@@ -87,7 +91,7 @@ def trace_pass(
         wavelengths = list(samples.ray.wavelengths) if mi.is_spectral else []
         outcome = Outcome(
             images, weights, path.L, path.valid, samples.position, samples.response, samples.ray.time, wavelengths,
-            arrays.rows, arrays.counter, last, [],
+            arrays.rows, arrays.counter, last, [], [samples.measure] if allocation else [],
         )  # fmt: skip
         if layout.kept.reusable:
             vertices = arrays.load(samples.ray)

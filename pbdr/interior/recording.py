@@ -17,6 +17,7 @@ from ..transport.collection import without_collection
 from ..transport.path import PathResult
 from ..transport.tangents import attached_copy, push_tangents, tangents_of
 from ..transport.vertices import Kept
+from .allocation import PixelAllocation
 from .frozen import Frozen
 from .marked import Marked
 from .primal import Primal
@@ -64,7 +65,7 @@ class Experience:
 class Tracer:
     """What a recording needs of an integrator."""
 
-    camera: Callable[[mi.Sensor, films.Pass, int], films.Camera]
+    camera: Callable[[mi.Sensor, films.Pass, int, Sequence], films.Camera]
     trace: Callable[..., PathResult]  #: of scene, camera, rule and active lanes
     put: Callable  #: Mitsuba's conversion of a spectral sample to film channels
     memory_budget: float  #: GiB
@@ -78,22 +79,36 @@ class Recording:
     traced again; a pass with more vertices than the budget holds is replayed.
     """
 
-    def __init__(self, scene: mi.Scene, sensor: mi.Sensor, kept: Kept, tracer: Tracer, *, spp: int, seed, sets: int):
+    def __init__(
+        self,
+        scene: mi.Scene,
+        sensor: mi.Sensor,
+        kept: Kept,
+        tracer: Tracer,
+        *,
+        spp: int,
+        seed: mi.UInt32,
+        sets: int,
+        allocation: PixelAllocation | None = None,
+    ):
         """Trace the images.
 
         Args:
             spp: Samples per pixel of each image; 0 stands for the sampler's own count.
             sets: Number of images.
+            allocation: Which pixels get more samples than others.
         """
         self._scene, self._sensor, self._kept, self._tracer, self._sets = scene, sensor, kept, tracer, sets
         self._attached = tracer.experience.attached
         self._passes = self._plan(spp, seed)
         self._layout: Layout | None = None
         self._outcome: Outcome | None = None
-        if kept.reusable:
+        self._allocation = allocation
+        is_single = kept.reusable or allocation is not None
+        if is_single:
             self._require_room(spp)
         if len(self._passes) == 1:
-            self._layout, self._outcome = self._record_all() if kept.reusable else self._record(self._passes[0])
+            self._layout, self._outcome = self._record_all() if is_single else self._record(self._passes[0])
             #: Images, detached. [H, W, C] each
             self.images = list(self._outcome.images)
             return
@@ -278,8 +293,9 @@ class Recording:
         capacity = max(min(wanted, int(room / self._kept.bytes_per_vertex)), 1)
         layout = Layout(spp, self._sets, path_count, capacity, self._kept.with_tables(None))
         tracer, tables = self._tracer, self._kept.tables
+        allocation = self._allocation.samples(self._sensor, spp, p.seed) if self._allocation else []
         outcome = self._call(
-            "trace", layout, trace_pass, mi.UInt32(p.seed), tables, camera=tracer.camera, trace=tracer.trace
+            "trace", layout, trace_pass, mi.UInt32(p.seed), tables, allocation, camera=tracer.camera, trace=tracer.trace
         )
         return layout, outcome
 
@@ -288,7 +304,7 @@ class Recording:
         if len(self._passes) > 1:
             raise InputError(
                 f"sensor '{self._sensor.id()}': {self._sets} × {spp} samples per pixel of paths that are to be "
-                f"reevaluated need more than the 'memory_budget' of {self._tracer.memory_budget:g} GiB"
+                f"reevaluated or allocated need more than the 'memory_budget' of {self._tracer.memory_budget:g} GiB"
             )
 
     def _record_all(self) -> tuple[Layout, Outcome]:
@@ -300,7 +316,7 @@ class Recording:
             if count <= layout.capacity:
                 return layout, outcome
         raise InputError(
-            f"sensor '{self._sensor.id()}': {count} vertices of paths that are to be reevaluated need "
+            f"sensor '{self._sensor.id()}': {count} vertices of paths that are to be reevaluated or allocated need "
             f"{count * self._kept.bytes_per_vertex / 2**30:.2g} GiB, more than the 'memory_budget' of "
             f"{self._tracer.memory_budget:g} GiB holds"
         )

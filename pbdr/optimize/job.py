@@ -46,6 +46,7 @@ class Job(Section):
     spp: int = pydantic.Field(default=16, ge=1)
     spp_gradient: int | None = pydantic.Field(default=None, ge=1)
     control_variate: bool = False
+    allocation: bool = False
     sampling: SamplingEntry = SamplingEntry()
     spp_evaluation: int = pydantic.Field(default=256, ge=1)
     seed: int = pydantic.Field(default=0, ge=0)

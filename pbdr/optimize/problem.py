@@ -11,7 +11,7 @@ import mitsuba as mi
 import numpy as np
 
 from ..errors import InputError
-from ..gradient_step import ControlVariate
+from ..gradient_step import Memory
 from ..integrators import make_integrator
 from ..scene import load_scene, locate_scene, require_emitters
 from ..scene_parameters import numbers, scene_parameters
@@ -50,7 +50,7 @@ class Problem:
     priors: Sequence[Prior] = ()
     refinements: Sequence[Refinement] = ()  #: textures that begin with fewer texels
     schedules: Mapping[str, ScheduleEntry] = dataclasses.field(default_factory=dict)  #: by key, where not the job's
-    control_variate: ControlVariate | None = None  #: images of earlier steps, where the job wants them
+    memory: Memory | None = None  #: of earlier steps, where the job wants one
 
     @classmethod
     def from_job(cls, source: str | Path | Job, overrides: Mapping[str, str] | None = None) -> Problem:
@@ -132,8 +132,8 @@ class Problem:
             for position, entry in enumerate(job.views)
         ]
         _check_views(views, objective, unknowns.moving)
-        if job.control_variate:
-            _check_control_variate(objective, unknowns.moving)
+        if job.control_variate or job.allocation:
+            _check_memory(objective, unknowns.moving)
         values = {variable.key: variable for variable in unknowns.variables if variable.in_scene}
         priors = make_priors(job.priors, values, lambda key: is_environment_map(scene, key))
         variables = unknowns.variables + [v.exposure for v in views if isinstance(v.exposure, Variable)]
@@ -151,7 +151,7 @@ class Problem:
             priors=priors,
             refinements=unknowns.refinements,
             schedules=unknowns.schedules,
-            control_variate=ControlVariate() if job.control_variate else None,
+            memory=_make_memory(job),
         )
 
     def write_scene(self, latents: Mapping[str, mi.Float]) -> None:
@@ -213,12 +213,19 @@ def _check_views(views: Sequence[View], objective: Objective, moving: str) -> No
             )
 
 
-def _check_control_variate(objective: Objective, moving: str) -> None:
-    """Refuse control variates where images are not recorded in pairs."""
+def _make_memory(job: Job) -> Memory | None:
+    if not (job.control_variate or job.allocation):
+        return None
+    return Memory(control_variate=job.control_variate, allocation=job.allocation)
+
+
+def _check_memory(objective: Objective, moving: str) -> None:
+    """Refuse to remember earlier steps where images are not recorded in pairs."""
+    names = "'control_variate' and 'allocation' need"
     if moving:
-        raise InputError(f"'control_variate' needs recorded paths, which '{moving}' moves")
+        raise InputError(f"{names} recorded paths, which '{moving}' moves")
     if "image" not in objective.pictures or objective.crossed() is None:
-        raise InputError("'control_variate' needs squared errors of images, such as loss = 'l2', without a tonemap")
+        raise InputError(f"{names} squared errors of images, such as loss = 'l2', without a tonemap")
 
 
 def _require_derivatives() -> None:

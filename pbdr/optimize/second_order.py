@@ -54,8 +54,8 @@ class _Method:
                 f"optimizer '{name}' does not know meshes, such as '{problem.meshes[0].name}'; use 'adam', whose steps "
                 "are smooth along a mesh"
             )
-        if problem.control_variate:
-            raise InputError(f"optimizer '{name}' takes no 'control_variate'; use 'adam'")
+        if problem.memory:
+            raise InputError(f"optimizer '{name}' takes neither 'control_variate' nor 'allocation'; use 'adam'")
         size = sum(variable.latent(variable.initial).numpy().size for variable in problem.variables)
         self.check(problem, size)
 

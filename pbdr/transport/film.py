@@ -101,6 +101,7 @@ class Camera:
     position: mi.Point2f  #: film positions, pixels; whole pixels for the box filter [N]
     put: Callable  #: Mitsuba's conversion of a spectral sample to film channels
     sets: int = 1  #: independent sets of ``spp`` samples per pixel, one after the other
+    measure: mi.Float | float = 1.0  #: weight of each sample, where pixels have different numbers of them [N]
 
     def part(self, index: int) -> Camera:
         """One of the sets."""
@@ -109,7 +110,8 @@ class Camera:
         ray = dr.zeros(mi.RayDifferential3f)
         ray.wavelengths = self.share(self.ray.wavelengths, index)
         response, position = self.share(self.response, index), self.share(self.position, index)
-        return dataclasses.replace(self, ray=ray, response=response, position=position, sets=1)
+        measure = self.share(self.measure, index)
+        return dataclasses.replace(self, ray=ray, response=response, position=position, sets=1, measure=measure)
 
     def share(self, values, index: int):
         """What belongs to one set of values of all samples. [N] → [N / sets]"""
@@ -137,8 +139,13 @@ def seeded_sampler(sensor: mi.Sensor, p: Pass, sets: int) -> mi.Sampler:
     return sampler
 
 
-def sampled_positions(film: mi.Film, sampler: mi.Sampler, sets: int) -> tuple[mi.Point2f, mi.Vector2f]:
+def sampled_positions(
+    film: mi.Film, sampler: mi.Sampler, sets: int, pixels: mi.UInt32 | None = None
+) -> tuple[mi.Point2f, mi.Vector2f]:
     """Film positions of camera samples, pixel after pixel, set after set.
+
+    Args:
+        pixels: Of the samples of one set; None where all have as many. [N / sets]
 
     Returns:
         The upper left corners of their pixels, and their offsets from there, both in pixels. [N]
@@ -148,6 +155,10 @@ def sampled_positions(film: mi.Film, sampler: mi.Sampler, sets: int) -> tuple[mi
     index = dr.arange(mi.UInt32, width * height * spp * sets) // dr.opaque(mi.UInt32, spp)
     if sets > 1:
         index %= width * height
+    if pixels is not None:
+        index = dr.gather(
+            mi.UInt32, pixels, dr.arange(mi.UInt32, dr.width(index)) % dr.opaque(mi.UInt32, dr.width(pixels))
+        )
     border = film.rfilter().border_size() if film.sample_border() else 0
     y = index // width
     corner = mi.Vector2i(mi.Int32(index - y * width), mi.Int32(y)) - border + mi.Vector2i(film.crop_offset())
@@ -197,7 +208,7 @@ def develop(camera: Camera, L: mi.Spectrum, *parts, alpha: mi.Float = 0, motion:
     """
     film = camera.sensor.film()
     film.prepare([])
-    position, measure, *boundary = parts or (camera.position, mi.Float(1))
+    position, measure, *boundary = parts or (camera.position, mi.Float(camera.measure))
     block = film.create_block()
     # Neighbouring lanes of a pixel are summed before they reach memory, which pays on GPUs alone
     is_gpu = dr.backend_v(mi.Float) == dr.JitBackend.CUDA
@@ -267,7 +278,7 @@ def _gather(camera: Camera, grad_in: mi.TensorXf, weights: mi.TensorXf) -> mi.Sp
             x, y = corner.x + i, corner.y + j
             inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
             total += across[i] * down[j] * dr.gather(mi.Vector4f, padded, mi.UInt32(y * width + x), inside)
-    return mi.Spectrum(total.x, total.y, total.z) * camera.response
+    return mi.Spectrum(total.x, total.y, total.z) * camera.response * camera.measure
 
 
 def _leaves(motion: Motion | None, L: mi.Spectrum) -> list:

@@ -33,21 +33,19 @@ def on_the_way(step: int) -> dict:
     return {ROUGHNESS: mi.Float(0.3 - 0.1 * step / STEPS)}
 
 
-def last_of(run: int, memory: pbdr.ControlVariate | None) -> pbdr.step:
+def last_of(run: int, memory: pbdr.Memory | None) -> pbdr.step:
     """The last step of the way; without a memory the earlier ones do not matter."""
     scene, integrator = roughness()
     for step in range(STEPS + 1) if memory else [STEPS]:
         seed = 1000 * run + step + (0 if memory else 500)
-        done = pbdr.step(
-            scene, on_the_way(step), 0, loss, spp=4, seed=seed, integrator=integrator, control_variate=memory
-        )
+        done = pbdr.step(scene, on_the_way(step), 0, loss, spp=4, seed=seed, integrator=integrator, memory=memory)
     return done
 
 
 @functools.cache
 def samples(remember: bool) -> tuple[np.ndarray, np.ndarray]:
     """Images and gradients of the last step. [RUNS, H, W, C] and [RUNS]"""
-    done = [last_of(run, pbdr.ControlVariate() if remember else None) for run in range(RUNS)]
+    done = [last_of(run, pbdr.Memory() if remember else None) for run in range(RUNS)]
     gradients = [float(np.array(step.gradients[ROUGHNESS])[0]) for step in done]
     return np.array([np.array(step.images[0]) for step in done]), np.array(gradients)
 
@@ -81,14 +79,12 @@ def test_forgets_what_has_become_different():
     second = mi.TensorXf(1 - first)
     remembered, plain, coefficients = [], [], []
     for run in range(RUNS):
-        memory = pbdr.ControlVariate()
+        memory = pbdr.Memory()
         values = [first, first, second]
         for step, value in enumerate(values):
             seed = 1000 * run + step
-            done = pbdr.step(
-                scene, {TEXTURE: value}, 0, loss, spp=4, seed=seed, integrator=integrator, control_variate=memory
-            )
-            coefficients.append(float(memory.coefficient[0]))
+            done = pbdr.step(scene, {TEXTURE: value}, 0, loss, spp=4, seed=seed, integrator=integrator, memory=memory)
+            coefficients.append(float(memory.control_variate.coefficient[0]))
         remembered.append(np.array(done.images[0]))
         done = pbdr.step(scene, {TEXTURE: second}, 0, loss, spp=4, seed=5000 + run, integrator=integrator)
         plain.append(np.array(done.images[0]))
@@ -102,23 +98,23 @@ def test_forgets_what_has_become_different():
 
 def test_starts_anew_with_other_parameters_and_views():
     scene, integrator = roughness()
-    memory, coefficients = pbdr.ControlVariate(), []
+    memory, coefficients = pbdr.Memory(), []
     floor = {TEXTURE: mi.TensorXf(mi.traverse(scene)[TEXTURE])}
     other = mi.load_dict({"type": "perspective", "film": {"type": "hdrfilm", "width": 8, "height": 8}})
     for values, sensor in [(on_the_way(0), 0), (on_the_way(0), 0), (floor, 0), (floor, other), (floor, 0)]:
-        pbdr.step(scene, values, sensor, loss, spp=4, seed=1, integrator=integrator, control_variate=memory)
-        coefficients.append(float(memory.coefficient[0]))
+        pbdr.step(scene, values, sensor, loss, spp=4, seed=1, integrator=integrator, memory=memory)
+        coefficients.append(float(memory.control_variate.coefficient[0]))
     assert [c > 0 for c in coefficients] == [False, True, False, False, True]
 
 
 def test_needs_recorded_paths():
     build, direction = MOVING["room size"]
-    scene, memory = build(), pbdr.ControlVariate()
-    with pytest.raises(InputError, match="'control_variate' needs recorded paths"):
+    scene, memory = build(), pbdr.Memory()
+    with pytest.raises(InputError, match="'control_variate' and 'allocation' need recorded paths"):
         params = mi.traverse(scene)
         matrix = mi.Matrix4f(params[direction.key].matrix)
-        pbdr.step(scene, {direction.key: mi.Transform4f(matrix)}, 0, loss, spp=4, seed=0, control_variate=memory)
+        pbdr.step(scene, {direction.key: mi.Transform4f(matrix)}, 0, loss, spp=4, seed=0, memory=memory)
     scene, _ = roughness()
-    with pytest.raises(InputError, match="'control_variate' needs recorded paths"):
+    with pytest.raises(InputError, match="'control_variate' and 'allocation' need recorded paths"):
         prb = mi.load_dict({"type": "prb"})
-        pbdr.step(scene, on_the_way(0), 0, loss, spp=4, seed=0, integrator=prb, control_variate=memory)
+        pbdr.step(scene, on_the_way(0), 0, loss, spp=4, seed=0, integrator=prb, memory=memory)

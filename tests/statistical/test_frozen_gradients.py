@@ -9,9 +9,10 @@ import mitsuba as mi
 import numpy as np
 import pytest
 
-from pbdr.compare.estimators import smooth_adjoint
+from pbdr.compare.estimators import forward_gradient, smooth_adjoint
+from pbdr.compare.perturbations import Perturbation
 
-from .test_silhouettes import area, closed_cylinder, glowing, instance, integrator, of, point, sky, stage
+from .test_silhouettes import area, closed_cylinder, equal, glowing, instance, integrator, of, point, sky, stage
 
 #: Scene, what is differentiated, and what moves between gradients beside it
 CASES = {
@@ -64,6 +65,19 @@ def test_equal_gradients(name):
         a, b = (gradient(scene, one, key, values, adjoint, k, 8) for one in (frozen, anew))
         assert np.abs(b).max() > 0
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3 * np.abs(b).max())
+    assert frozen.experience.frozen.works
+    assert frozen.experience.frozen.launched >= 3
+
+
+@pytest.mark.parametrize("key", ["box.vertex_positions", "box.bsdf.reflectance.value"])
+def test_equal_tangents_in_other_directions(key):
+    scene, (frozen, anew) = stage(area()), (integrator(), integrator())
+    anew.experience.frozen.works = False
+    for k in range(6):
+        size = np.array(mi.traverse(scene)[key]).size
+        direction = Perturbation.along(key, np.resize(np.eye(3)[k % 3] + 0.1 * k, size))
+        a, b = (forward_gradient(scene, direction, one, spp=8, seed=k) for one in (frozen, anew))
+        assert equal(b, a)
     assert frozen.experience.frozen.works
     assert frozen.experience.frozen.launched >= 3
 

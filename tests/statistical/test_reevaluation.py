@@ -219,5 +219,5 @@ def test_more_vertices_than_expected():
     estimator.experience = dataclasses.replace(estimator.experience, density=1e-3)
     small = integrator(memory_budget=20 * 16 * 16 * 140 / 2**30)
     small.experience.density = 1e-3
-    with pytest.raises(InputError, match="vertices of paths that are to be reevaluated need"):
+    with pytest.raises(InputError, match="vertices of paths that are to be reevaluated or allocated need"):
         pbdr.record(small, scene, 0, spp=16, seed=seed(0), reusable=True)

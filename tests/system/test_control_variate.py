@@ -39,16 +39,16 @@ def test_recovers_a_colour(tmp_path: Path, photo: np.ndarray, views: int) -> Non
     result = pbdr.optimize(made)
     assert np.abs(result.values[WALL] - TRUTH).max() < 0.02
     # What is left of the noise of a step
-    assert float(made.control_variate.coefficient[0]) > 0.8
+    assert float(made.memory.control_variate.coefficient[0]) > 0.8
 
 
 def test_refuses_what_it_does_not_know(tmp_path: Path, photo: np.ndarray) -> None:
     wall = {WALL: {"initial": 0.4}}
-    with pytest.raises(InputError, match="'control_variate' needs squared errors"):
+    with pytest.raises(InputError, match="'control_variate' and 'allocation' need squared errors"):
         problem(tmp_path, photo, wall, loss="l1")
-    with pytest.raises(InputError, match="'control_variate' needs recorded paths"):
+    with pytest.raises(InputError, match="'control_variate' and 'allocation' need recorded paths"):
         pbdr.optimize(problem(tmp_path, photo, wall, steps=1, integrator={"type": "prb"}))
-    with pytest.raises(InputError, match=r"'control_variate' needs recorded paths, which '.*' moves"):
+    with pytest.raises(InputError, match=r"'allocation' need recorded paths, which '.*' moves"):
         problem(tmp_path, photo, {VERTICES: {"initial": "current"}})
-    with pytest.raises(InputError, match="optimizer 'lbfgs' takes no 'control_variate'"):
+    with pytest.raises(InputError, match="optimizer 'lbfgs' takes neither 'control_variate' nor"):
         pbdr.optimize(problem(tmp_path, photo, {ALPHA: {"initial": 0.4}}, steps=1, optimizer={"type": "lbfgs"}))

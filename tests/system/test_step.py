@@ -60,15 +60,17 @@ def test_bad_input(scene: mi.Scene) -> None:
         pbdr.step(scene, {WALL: mi.Color3f(0.4)}, 0, loss, spp=0, seed=1)
 
 
-def test_nothing_is_compiled_after_the_third_step(scene: mi.Scene) -> None:
+@pytest.mark.parametrize("remember", [False, True])
+def test_nothing_is_compiled_after_the_third_step(scene: mi.Scene, remember: bool) -> None:
     """Each step launches as many kernels as the one before, all of them known."""
+    memory = pbdr.Memory(control_variate=True, allocation=True) if remember else None
     optimizer = mi.ad.Adam(lr=0.01, params={WALL: mi.Color3f(0.4), ALPHA: mi.Float(0.2), LAMP: mi.Color3f(3)})
     integrator = mi.load_dict({"type": "pbdr", "max_depth": 3})
     launched = []
     with dr.scoped_set_flag(dr.JitFlag.KernelHistory):
         for k in range(8):
             dr.kernel_history_clear()
-            pbdr.step(scene, optimizer, 0, loss, spp=4, seed=k, integrator=integrator)
+            pbdr.step(scene, optimizer, 0, loss, spp=4, seed=k, integrator=integrator, memory=memory)
             optimizer.step()
             dr.eval(optimizer)
             launched.append([kernel for kernel in dr.kernel_history() if kernel["type"] == dr.KernelType.JIT])
@@ -76,13 +78,15 @@ def test_nothing_is_compiled_after_the_third_step(scene: mi.Scene) -> None:
     assert len({len(kernels) for kernels in launched[3:]}) == 1
 
 
-def test_memory_stays_flat(scene: mi.Scene) -> None:
+@pytest.mark.parametrize("remember", [False, True])
+def test_memory_stays_flat(scene: mi.Scene, remember: bool) -> None:
     """The largest resident memory after 200 steps is that of the first 20."""
+    memory = pbdr.Memory(control_variate=True, allocation=True) if remember else None
     optimizer = mi.ad.Adam(lr=0.001, params={WALL: mi.Color3f(0.4)})
     integrator = mi.load_dict({"type": "pbdr", "max_depth": 3})
     peaks = []
     for k in range(200):
-        pbdr.step(scene, optimizer, 0, loss, spp=4, seed=k, integrator=integrator)
+        pbdr.step(scene, optimizer, 0, loss, spp=4, seed=k, integrator=integrator, memory=memory)
         optimizer.step()
         dr.eval(optimizer)
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

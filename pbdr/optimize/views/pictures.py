@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import drjit as dr
 import mitsuba as mi
 
-from ...errors import InputError
-from ...gradient_step import NO_CONTROL_VARIATE, record
+from ...gradient_step import record
 from ..losses.objective import Objective, Picture
 from ..parameters import Variable
 from .first_hits import render_first_hits
 from .view import View, exposed, over_background
 
 if TYPE_CHECKING:
+    from ...gradient_step import Memory
     from ...interior.recording import Recording
     from ..problem import Problem
 
@@ -31,10 +31,14 @@ class Recorded:
     leaves: list[mi.TensorXf]  #: the images that the pictures are made of
     compare: Callable[[list[mi.TensorXf]], dict[str, Picture]]  #: pictures of other images
     loss: mi.TensorXf | None  #: where it is not ``objective`` of ``pictures``
+    memory: Memory | None  #: of earlier steps
 
     def finish(self) -> None:
         """Carry the derivatives that have arrived at the images on to the scene's parameters."""
-        self.recording.backward([dr.grad(leaf) for leaf in self.leaves])
+        adjoints = [dr.grad(leaf) for leaf in self.leaves]
+        self.recording.backward(adjoints)
+        if self.memory:
+            self.memory.learn(self.recording, adjoints)
 
 
 def recorded_pictures(
@@ -63,7 +67,7 @@ def recorded_pictures(
     objective = problem.objective.crossed() if crossed else None
     if objective is None and problem.objective.is_paired:
         return None
-    count, memory = 2 if objective else 1, problem.control_variate
+    count, memory = 2 if objective else 1, problem.memory
     recording = record(
         problem.integrator,
         problem.scene,
@@ -71,16 +75,16 @@ def recorded_pictures(
         spp=max(1, max(spp, spp_gradient) // 2) if objective else spp_gradient,
         seed=seed("gradient"),
         images=count,
-        reusable=memory is not None,
+        memory=memory,
     )
-    if recording is None and memory:
-        raise InputError(NO_CONTROL_VARIATE)
+    if memory:
+        memory.require(recording)
     if recording is None:
         return None
     with dr.suspend_grad():
         images = recording.images if objective else [_render(problem, view, spp, seed("primal"))]
         if memory:
-            images = memory.improve(recording, problem.values_in_scene())
+            images = memory.images(recording, problem.values_in_scene())
         other = None
         if isinstance(view.exposure, Variable) and not objective:
             other = over_background(_render(problem, view, spp, seed("exposure")), view)
@@ -98,7 +102,7 @@ def recorded_pictures(
         with dr.suspend_grad():
             mean = sum(dr.detach(rendering) for rendering in pictures["image"].renderings) / 2
             loss = problem.objective({"image": Picture([mean], view.target, view.mask)} | geometry)
-    return Recorded(objective or problem.objective, pictures, recording, leaves, compare, loss)
+    return Recorded(objective or problem.objective, pictures, recording, leaves, compare, loss, memory)
 
 
 def attached_pictures(
