@@ -16,7 +16,7 @@ from ..transport.path import PathResult
 from ..transport.tangents import KEEP_TANGENTS
 from ..transport.vertices import Kept, VertexArrays
 from .store import Store, attached_light
-from .surfaces import inverse_densities
+from .surfaces import Surfaces, inverse_densities
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,27 +122,22 @@ def deposit(
         vertices = outcome.arrays(layout).load(camera.ray)
         adjoint = dr.gather(mi.Spectrum, δL, vertices.lane)
         with dr.resume_grad():
-            light = attached_light(scene, layout.kept, vertices, outcome.L)
+            light = attached_light(Surfaces(scene, layout.kept, vertices), outcome.L)
             if dr.grad_enabled(light):
                 dr.backward_from(dr.sum(adjoint * light))
 
 
-def push(scene: mi.Scene, sensor: mi.Sensor, outcome: Outcome, *, layout: Layout, put: Callable) -> mi.Spectrum:
+def push(surfaces: Surfaces, outcome: Outcome) -> mi.Spectrum:
     """Derivative of the light of each vertex along the tangents that the scene's parameters hold, unevaluated. [V]"""
-    with dr.suspend_grad():
-        vertices = outcome.arrays(layout).load(outcome.camera(sensor, layout, put).ray)
-        with dr.resume_grad():
-            light = attached_light(scene, layout.kept, vertices, outcome.L)
-            tangent = dr.forward_to(light, flags=KEEP_TANGENTS) if dr.grad_enabled(light) else mi.Spectrum(0)
-        return mi.Spectrum(dr.detach(tangent, True))
+    light = attached_light(surfaces, outcome.L)
+    tangent = dr.forward_to(light, flags=KEEP_TANGENTS) if dr.grad_enabled(light) else mi.Spectrum(0)
+    return mi.Spectrum(dr.detach(tangent, True))
 
 
-def sum_over_paths(
-    sensor: mi.Sensor, outcome: Outcome, values: Sequence[mi.Spectrum], *, layout: Layout, put: Callable
-) -> list[mi.Spectrum]:
+def sum_over_paths(surfaces: Surfaces, outcome: Outcome, values: Sequence[mi.Spectrum]) -> list[mi.Spectrum]:
     """Sums over the vertices of each path, of several values of each vertex, in one kernel. [V] → [N] each"""
     with dr.suspend_grad():
-        vertices = outcome.arrays(layout).load(outcome.camera(sensor, layout, put).ray)
+        vertices = surfaces.vertices
         totals = [dr.zeros(mi.Spectrum, dr.width(outcome.L)) for _ in values]
         for total, value in zip(totals, values, strict=True):
             dr.scatter_add(total, value, vertices.lane, vertices.used)

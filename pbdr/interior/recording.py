@@ -24,6 +24,7 @@ from .primal import Primal
 from .recorded_pass import Layout, Outcome, deposit, push, sum_over_paths, trace_pass
 from .reevaluation import put_values, reevaluate_pass
 from .replay import ReplayBackward, ReplayForward
+from .surfaces import Surfaces
 
 #: Vertices of a path that there is room for before any was counted
 FIRST_GUESS = 4.0
@@ -223,21 +224,20 @@ class Recording:
     ) -> list[tuple[films.Camera, mi.Spectrum]]:
         """Derivatives of radiance along some directions, with the camera samples that they belong to."""
         params, pushed = mi.traverse(self._scene), []
+        if outcome is not None:
+            # Hits are the same for all directions
+            camera = outcome.camera(self._sensor, layout, self._tracer.put)
+            surfaces = Surfaces(self._scene, layout.kept, outcome.arrays(layout).load(camera.ray))
         for direction in batch:
             copies = {key: attached_copy(params[key]) for key in direction if key in params}
             with put_values(self._scene, {key: copies[key][1] if key in copies else None for key in direction}):
                 for key, (leaf, _) in copies.items():
                     dr.set_grad(leaf, _tangent(key, leaf, direction[key]))
                 push_tangents(self._scene)
-                if outcome is None:
-                    pushed.append(self._replay_forward(p))
-                else:
-                    named = {"layout": layout, "put": self._tracer.put}
-                    pushed.append(push(self._scene, self._sensor, outcome, **named))
+                pushed.append(self._replay_forward(p) if outcome is None else push(surfaces, outcome))
         if outcome is None:
             return pushed
-        camera = outcome.camera(self._sensor, layout, self._tracer.put)
-        return [(camera, δL) for δL in sum_over_paths(self._sensor, outcome, pushed, **named)]
+        return [(camera, δL) for δL in sum_over_paths(surfaces, outcome, pushed)]
 
     def _replay_forward(self, p: films.Pass) -> tuple[films.Camera, mi.Spectrum]:
         """Derivatives of radiance without recorded vertices."""

@@ -16,7 +16,7 @@ import mitsuba as mi
 
 from ..transport.memory import Vertex
 from ..transport.path import vertex_weight
-from ..transport.vertices import NONE, Kept, StoredVertices, VertexArrays
+from ..transport.vertices import NONE, VertexArrays
 from .primal import Primal
 from .surfaces import Surfaces
 
@@ -39,7 +39,7 @@ class Store(Primal):
             memory["last"] = slot
 
 
-def attached_light(scene: mi.Scene, kept: Kept, vertices: StoredVertices, L: mi.Spectrum) -> mi.Spectrum:
+def attached_light(surfaces: Surfaces, L: mi.Spectrum) -> mi.Spectrum:
     """Light that depends on each vertex, attached: its sum over the vertices of a path has the derivative of L.
 
     Args:
@@ -48,7 +48,7 @@ def attached_light(scene: mi.Scene, kept: Kept, vertices: StoredVertices, L: mi.
     Returns:
         One term for each vertex; 0 where there is none. [V]
     """
-    surfaces, fields = Surfaces(scene, kept, vertices), vertices.fields
+    kept, vertices, fields = surfaces.kept, surfaces.vertices, surfaces.fields
     total = mi.Spectrum(0)
 
     # Emission toward the previous vertex, and light from the sampled emitter before the BSDF turns it

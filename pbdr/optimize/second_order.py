@@ -12,6 +12,7 @@ import pydantic
 
 from ..errors import InputError
 from .gradients import Seeds, differentiate, sum_of_priors
+from .parameters import Variable
 from .problem import Problem
 from .section import NonNegative, Positive, Section
 from .views.pictures import attached_pictures, evaluated_pictures, recorded_pictures
@@ -133,9 +134,11 @@ class LevenbergMarquardt(_LeastSquares):
         def seed(label: str, view: int) -> mi.UInt32:
             return seeds(label, view, step)
 
-        A, b, _ = self.system(problem, latents, views, spp, seed)
+        A, b, loss = self.system(problem, latents, views, spp, seed)
         start = _vector(problem, latents)
-        loss = _loss(problem, latents, views, spp, seed)
+        if any(isinstance(problem.views[index].exposure, Variable) for index in views):
+            # Trials take the exposure from their own image, residuals from another
+            loss = _loss(problem, latents, views, spp, seed)
         whole = loss + _penalty(problem, latents)
         if flaw := _not_finite(problem, A, b, whole):
             return loss, flaw

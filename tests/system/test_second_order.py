@@ -13,7 +13,7 @@ import pbdr
 from pbdr.errors import InputError
 from pbdr.optimize.gradients import differentiate
 from pbdr.optimize.loop import _Run
-from pbdr.optimize.second_order import _prior_derivatives, _put, _View
+from pbdr.optimize.second_order import _loss, _prior_derivatives, _put, _View
 from pbdr.scene import load_scene
 
 from ..tiny import ALPHA, WALL, write_job, write_scene
@@ -56,6 +56,8 @@ def test_columns_are_the_transpose_of_the_gradient(tmp_path: Path, photo: np.nda
     run = _Run(made)
     view = _View(made, run.optimizer, 0, 16, run._seed)
     residuals, columns = view.columns()
+    # Steps compare their trials with the loss of the residuals
+    assert residuals @ residuals == pytest.approx(_loss(made, run.optimizer, [0], 16, run._seed), rel=1e-5)
     differentiate(made, run.optimizer, [0], 16, run._seed, crossed=False)
     expected = np.concatenate([np.array(dr.grad(run.optimizer[key])) for key in (WALL, ALPHA)])
     assert columns.shape == (len(residuals), 4)
