@@ -118,6 +118,7 @@ def scene_case(
 
         loaded = build()
         stem = Path(scene).parent.name if Path(scene).name == "scene.xml" else Path(scene).stem
+        stem += "".join(f" {name}={value}" for name, value in (overrides or {}).items())
     else:
         origin, build, loaded, stem = {}, (lambda: scene), scene, "scene"
     description = str(loaded.integrator())

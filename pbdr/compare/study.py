@@ -207,6 +207,7 @@ def _cell_file(study: Study, case: Case, reference: Reference, estimator: str, f
     description = json.dumps(
         [
             settings,
+            case.origin,
             case.direction.to_dict(),
             case.max_depth,
             case.reference,

@@ -88,11 +88,12 @@ def test_check_and_compare_take_them(job: Path, pbdr_command, tmp_path: Path, is
     found = {}
     for value in (1, 3):
         arguments = ["compare", job.parent / "scene.xml", "--param", WALL, "--integrator", "prb:max_depth=2"]
-        arguments += ["--seeds", "2", "--spp", "4", "--budget", "1", "--no-cache", "--out", tmp_path / f"{value}"]
+        arguments += ["--seeds", "2", "--spp", "4", "--budget", "1", "--no-cache", "--out", tmp_path / "out"]
         outcome = pbdr_command(*arguments, "-D", f"power={value}", *isolate)
         assert outcome.code in (0, 4), outcome
-        rows = json.loads((tmp_path / f"{value}" / "results.json").read_text())["rows"]
-        found[value] = rows[0]["reference"]
+        row = json.loads((tmp_path / "out" / "results.json").read_text())["rows"][0]
+        assert f"power={value}" in row["case"]
+        found[value] = row["reference"]
     assert found[3] == pytest.approx(3 * found[1], rel=0.05)
 
 
