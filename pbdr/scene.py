@@ -21,6 +21,9 @@ from .scene_parameters import describe_parameters as describe_parameters
 from .scene_parameters import find_parameters as find_parameters
 from .scene_parameters import scene_parameters as scene_parameters
 
+#: Values for the ``<default>`` parameters of a scene file, by name
+Overrides = Mapping[str, str | float | bool]
+
 
 def locate_scene(source: str | Path) -> Path:
     """The XML file that a path, a folder or the name of a bundled scene stands for.
@@ -52,9 +55,7 @@ def locate_scene(source: str | Path) -> Path:
     )
 
 
-def load_scene(
-    source: str | Path, overrides: Mapping[str, str] | None = None, float_textures: Iterable[str] = ()
-) -> mi.Scene:
+def load_scene(source: str | Path, overrides: Overrides | None = None, float_textures: Iterable[str] = ()) -> mi.Scene:
     """Load a scene so that its parameters keep stable, telling names.
 
     Shapes and materials are never merged. Objects of the scene without an ``id`` are named after their plugin
@@ -77,7 +78,7 @@ def load_scene(
     if mi.variant() is None:
         raise InputError("no Mitsuba variant is set: call mi.set_variant('llvm_ad_rgb') first")
     path = locate_scene(source)
-    overrides = {key: str(value) for key, value in (overrides or {}).items()}
+    overrides = overrides or {}
     _check_overrides(path, overrides)
     scene, state = _load(path, overrides, promoted=frozenset())
     patterns = list(float_textures)
@@ -113,9 +114,7 @@ def require_emitters(scene: mi.Scene) -> None:
         raise InputError("the scene has no emitters, so every image and gradient would be zero")
 
 
-def parse_scene(
-    path: Path, overrides: Mapping[str, str] | None = None
-) -> tuple[mi.parser.ParserConfig, mi.parser.ParserState]:
+def parse_scene(path: Path, overrides: Overrides | None = None) -> tuple[mi.parser.ParserConfig, mi.parser.ParserState]:
     """The objects of a scene file and their properties, named as in :func:`load_scene` but not instantiated.
 
     Args:
@@ -129,8 +128,9 @@ def parse_scene(
     """
     config = mi.parser.ParserConfig(mi.variant())
     config.merge_equivalent = config.merge_meshes = False
+    texts = {name: str(value) for name, value in (overrides or {}).items()}
     with _files_beside(path):
-        state = mi.parser.parse_file(config, str(path), **(overrides or {}))
+        state = mi.parser.parse_file(config, str(path), **texts)
         mi.parser.transform_all(config, state)
     if state.root.type != mi.ObjectType.Scene:
         raise InputError(f"{path}: the file describes a '{state.root.props.plugin_name()}', not a scene")
@@ -155,7 +155,7 @@ def _files_beside(path: Path) -> Iterator[None]:
         mi.set_file_resolver(resolver)
 
 
-def _load(path: Path, overrides: Mapping[str, str], promoted: frozenset[int]) -> tuple[mi.Scene, mi.parser.ParserState]:
+def _load(path: Path, overrides: Overrides, promoted: frozenset[int]) -> tuple[mi.Scene, mi.parser.ParserState]:
     """Parse, name and instantiate the file, with some of its bitmap nodes stored in full precision."""
     config, state = parse_scene(path, overrides)
     for index in promoted:
@@ -213,7 +213,7 @@ def _narrow_bitmaps(scene: mi.Scene, state: mi.parser.ParserState, patterns: Ite
     return frozenset(promoted)
 
 
-def _check_overrides(path: Path, overrides: Mapping[str, str]) -> None:
+def _check_overrides(path: Path, overrides: Overrides) -> None:
     """Refuse values for parameters that the file does not declare."""
     if not overrides:
         return

@@ -27,7 +27,7 @@ from ._cells import (
     direction,
     print_rows,
 )
-from .options import VariantOption, use_variant
+from .options import DefineOption, VariantOption, parse_assignments, use_variant
 
 if TYPE_CHECKING:
     import mitsuba as mi
@@ -61,6 +61,7 @@ def check(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
     isolate: IsolateOption = False,
     imports: ImportOption = None,
+    define: DefineOption = None,
     no_cache: NoCacheOption = False,
     variant: VariantOption = None,
 ) -> None:
@@ -71,6 +72,7 @@ def check(
     fixed random signs, meshes along a smooth deformation, poses along one motion of each kind. Seeds are added where
     those asked for are inconclusive, and time that one parameter leaves of its budget goes to those after it.
     """
+    overrides = parse_assignments(define, "--define")
     use_variant(variant)
     from ..compare.cache import Precision
     from ..compare.measure import Effort
@@ -80,11 +82,11 @@ def check(
     if param:
         if source.endswith(".toml"):
             raise InputError("--param needs a scene; a job states its own parameters")
-        cases, estimators = _scene_cases(source, param, options, step), tuple(integrator or ("pbdr",))
+        cases, estimators = _scene_cases(source, overrides, param, options, step), tuple(integrator or ("pbdr",))
     else:
         if any(options.values()):
             raise InputError("--component, --translate, --rotate and --scale need a --param")
-        cases, own = _job_cases(source)
+        cases, own = _job_cases(source, overrides)
         estimators = tuple(integrator or (own,))
     study = Study(
         cases=tuple(cases),
@@ -104,26 +106,30 @@ def check(
     sys.exit(result.exit_code)
 
 
-def _scene_cases(source: str, patterns: list[str], options: dict[str, str | None], step: float | None) -> list[Case]:
+def _scene_cases(
+    source: str, overrides: dict[str, str], patterns: list[str], options: dict[str, str | None], step: float | None
+) -> list[Case]:
     """A case for every parameter of a scene that matches."""
     from ..compare.cases import scene_case
     from ..compare.perturbations import default_direction
     from ..scene import find_parameters, load_scene
 
-    loaded = load_scene(source)
+    loaded = load_scene(source, overrides)
     keys = dict.fromkeys(key for pattern in patterns for key in find_parameters(loaded, pattern))
     moved = [direction(key, options, step) or default_direction(loaded, key, step=step) for key in keys]
-    return [scene_case(source, within_bounds(loaded, each)) for each in moved]
+    return [scene_case(source, within_bounds(loaded, each), overrides=overrides) for each in moved]
 
 
-def _job_cases(source: str) -> tuple[list[Case], str]:
+def _job_cases(source: str, overrides: dict[str, str]) -> tuple[list[Case], str]:
     """Cases for all parameters of a job, as its first view sees them, and the job's integrator."""
     from ..compare.cases import scene_case
     from ..optimize.job import load_job
     from ..scene import load_scene, select_sensor
 
     job = load_job(source)
-    loaded = load_scene(job.scene, float_textures=[entry.key for entry in job.parameters if entry.kind == "value"])
+    overrides = {**job.scene_parameters, **overrides}
+    textures = [entry.key for entry in job.parameters if entry.kind == "value"]
+    loaded = load_scene(job.scene, overrides, float_textures=textures)
     sensors = [sensor.id() for sensor in loaded.sensors()]
     sensor = sensors.index(select_sensor(loaded, job.views[0].sensor).id())
     integrator = job.integrator.model_dump()
@@ -131,7 +137,8 @@ def _job_cases(source: str) -> tuple[list[Case], str]:
     moved = [
         each for place, entry in enumerate(job.parameters) for each in _directions(loaded, entry, f"parameters.{place}")
     ]
-    settings = {"max_depth": depth, "sensor": sensor, "hide_emitters": bool(integrator.get("hide_emitters"))}
+    settings = {"overrides": overrides, "max_depth": depth, "sensor": sensor}
+    settings |= {"hide_emitters": bool(integrator.get("hide_emitters"))}
     cases = [scene_case(job.scene, each, **settings) for each in dict.fromkeys(moved)]
     properties = ",".join(f"{key}={str(value).lower()}" for key, value in integrator.items())
     return cases, f"{name}:{properties}" if properties else name

@@ -26,7 +26,7 @@ from ._cells import (
     direction,
     print_rows,
 )
-from .options import VariantOption, use_variant
+from .options import DefineOption, VariantOption, parse_assignments, use_variant
 
 _DEFAULT_ESTIMATORS = (
     "pbdr:boundary=silhouettes",
@@ -74,6 +74,7 @@ def compare(
         typer.Option(min=1, help="With --isolate: seconds after which a cell is given up; default 10 × budget + 300."),
     ] = None,
     imports: ImportOption = None,
+    define: DefineOption = None,
     no_cache: NoCacheOption = False,
     variant: VariantOption = None,
 ) -> None:
@@ -83,14 +84,15 @@ def compare(
     command again to go on after an interruption. Seeds are added where those asked for are inconclusive. Exit code:
     0 all consistent, 1 a biased or failed row, 4 otherwise.
     """
+    overrides = parse_assignments(define, "--define")
     use_variant(variant)
     from ..compare.study import run_study
     from ..compare.study_file import StudyTable, read_study
 
     sources = sources or []
     study_files = [source for source in sources if source.endswith(".toml")]
-    if study_files and (len(sources) > 1 or suite or param):
-        raise InputError("a study file stands alone: scenes, --suite and --param belong into it")
+    if study_files and (len(sources) > 1 or suite or param or overrides):
+        raise InputError("a study file stands alone: scenes, --suite, --param and --define belong into it")
     if study_files:
         table = read_study(Path(study_files[0]))
     else:
@@ -99,7 +101,7 @@ def compare(
     changes |= {"budget": budget, "imports": tuple(imports or ())}
     table = table.model_copy(update={name: value for name, value in changes.items() if value})
     options = {"component": component, "translate": translate, "rotate": rotate, "scale": scale}
-    extra = [] if study_files else _scene_cases(sources, param or [], options, step, table.estimators)
+    extra = [] if study_files else _scene_cases(sources, overrides, param or [], options, step, table.estimators)
     study = dataclasses.replace(_study(table, extra), isolate=isolate, use_cache=not no_cache, time_limit=time_limit)
     with cell_progress(len(study.cases) * len(study.estimators)) as progress:
         result = run_study(study, folder=out, progress=progress)
@@ -111,6 +113,7 @@ def compare(
 
 def _scene_cases(
     sources: list[str],
+    overrides: dict[str, str],
     keys: list[str],
     options: dict[str, str | None],
     step: float | None,
@@ -126,10 +129,10 @@ def _scene_cases(
         raise InputError("scenes need at least one --param KEY; pbdr params SCENE lists them")
     cases = []
     for source in sources:
-        loaded = load_scene(source)
+        loaded = load_scene(source, overrides)
         for key in keys:
             moved = direction(key, options, step) or default_direction(loaded, key, step=step)
-            cases.append(scene_case(source, moved, max_depth=stated_depth(estimators)))
+            cases.append(scene_case(source, moved, overrides=overrides, max_depth=stated_depth(estimators)))
     return cases
 
 

@@ -15,7 +15,7 @@ import mitsuba as mi
 
 from .. import resources
 from ..errors import InputError, suggestion
-from ..scene import load_scene
+from ..scene import Overrides, load_scene
 from .perturbations import Perturbation
 from .references import Reference
 
@@ -92,6 +92,7 @@ def scene_case(
     scene: str | Path | mi.Scene,
     direction: Perturbation,
     *,
+    overrides: Overrides | None = None,
     max_depth: int | None = None,
     sensor: int = 0,
     hide_emitters: bool = False,
@@ -101,6 +102,7 @@ def scene_case(
     Args:
         scene: Path of an XML file, name of a bundled scene, or a loaded scene.
         direction: What moves.
+        overrides: Values for the ``<default>`` parameters of a scene file.
         max_depth: Path length; by default that of the scene's own integrator.
         sensor: Index of the sensor.
         hide_emitters: Whether the reference leaves out emitters that are seen directly.
@@ -108,11 +110,11 @@ def scene_case(
     if isinstance(scene, str | Path):
         origin = {
             "scene": str(scene), "direction": direction.to_dict(), "max_depth": max_depth, "sensor": sensor,
-            "hide_emitters": hide_emitters,
+            "hide_emitters": hide_emitters, "overrides": dict(overrides or {}),
         }  # fmt: skip
 
         def build() -> mi.Scene:
-            return load_scene(scene, float_textures=[direction.key])
+            return load_scene(scene, overrides, float_textures=[direction.key])
 
         loaded = build()
         stem = Path(scene).parent.name if Path(scene).name == "scene.xml" else Path(scene).stem
@@ -138,6 +140,7 @@ def case_from_origin(origin: dict) -> Case:
     return scene_case(
         origin["scene"],
         Perturbation.from_dict(origin["direction"]),
+        overrides=origin["overrides"],
         max_depth=origin["max_depth"],
         sensor=origin["sensor"],
         hide_emitters=origin["hide_emitters"],

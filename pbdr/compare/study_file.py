@@ -37,6 +37,7 @@ class SceneTable(_Table):
 
     scene: str
     parameters: Annotated[tuple[ParameterTable, ...], pydantic.Field(min_length=1)]
+    scene_parameters: dict[str, bool | int | float | str] = pydantic.Field(default_factory=dict)
     max_depth: int | None = None
     sensor: Annotated[int, pydantic.Field(ge=0)] = 0
 
@@ -89,10 +90,11 @@ def study_cases(table: StudyTable) -> list[Case]:
     """The cases of a study file, those of a suite first."""
     cases = suite_cases(table.suite, table.cases) if table.suite else []
     for entry in table.scenes:
-        loaded = load_scene(entry.scene)
+        loaded = load_scene(entry.scene, entry.scene_parameters)
+        settings = {"overrides": entry.scene_parameters, "max_depth": entry.max_depth, "sensor": entry.sensor}
         for parameter in entry.parameters:
             direction = _direction(loaded, parameter)
-            cases.append(scene_case(entry.scene, direction, max_depth=entry.max_depth, sensor=entry.sensor))
+            cases.append(scene_case(entry.scene, direction, **settings))
     return cases
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..seeds import derive_seed
 from .job import Job
+from .views.order import spread_batches
 
 _PREFIX = "control/"
 
@@ -17,14 +18,19 @@ _PREFIX = "control/"
 class Control:
     """Decisions that depend on how a run goes.
 
+    Args:
+        lines: Unit vectors along which the job's views look. [N, 3]
+
     Example:
-        >>> control = Control(job)
+        >>> control = Control(job, lines_of_sight(sensors))
         >>> control.views(step=0), control.spp(step=0)
         ([0, 1, 2], 16)
     """
 
-    def __init__(self, job: Job):
+    def __init__(self, job: Job, lines: np.ndarray):
         self.job = job
+        self._lines = lines
+        self._batches: tuple[int, list[list[int]]] = (-1, [])  #: an epoch and what it consists of
         self.losses: list[float] = []
         self.scale = 1  #: of spp, raised where the gradient is noise
         self._sums: dict[str, mi.Float] = {}
@@ -39,10 +45,11 @@ class Control:
         batch = self.job.batch or count
         if batch >= count:
             return list(range(count))
-        per_epoch = -(-count // batch)
-        epoch, position = divmod(step, per_epoch)
-        order = np.random.default_rng(derive_seed(self.job.seed, "batch", epoch)).permutation(count)
-        return [int(k) for k in order[position * batch : (position + 1) * batch]]
+        epoch, position = divmod(step, -(-count // batch))
+        if self._batches[0] != epoch:
+            rng = np.random.default_rng(derive_seed(self.job.seed, "batch", epoch))
+            self._batches = epoch, spread_batches(self._lines, batch, rng)
+        return self._batches[1][position]
 
     # ---------------------------------------------------------------- samples
 

@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import InputError
 from ..geometry.mesh import set_meshes
 from ..integrators import own_integrators
-from ..scene import assign_parameter, load_scene, parse_scene, scene_parameters
+from ..scene import Overrides, assign_parameter, load_scene, parse_scene, scene_parameters
 from ..scene_parameters import numbers
 
 _MESH_BUFFERS = frozenset({"vertex_positions", "vertex_normals", "vertex_texcoords", "faces"})
@@ -30,7 +30,7 @@ _TOLERANCE = 1e-4
 
 
 def export_scene(
-    scene: mi.Scene, source: Path, overrides: Mapping[str, str], values: Mapping[str, np.ndarray], folder: Path
+    scene: mi.Scene, source: Path, overrides: Overrides, values: Mapping[str, np.ndarray], folder: Path
 ) -> Path:
     """Write a scene with new parameter values so that Mitsuba alone can load it.
 

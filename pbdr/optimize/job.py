@@ -41,6 +41,7 @@ class Job(Section):
 
     description: str = ""
     scene: str
+    scene_parameters: dict[str, bool | int | float | str] = pydantic.Field(default_factory=dict)
     integrator: Integrator = Integrator()
     spp: int = pydantic.Field(default=16, ge=1)
     spp_gradient: int | None = pydantic.Field(default=None, ge=1)
@@ -222,7 +223,7 @@ def _location(problem: dict) -> tuple[list, str]:
     """Where a problem is, as names and positions of the job file, and the kind of the parameter that it concerns."""
     types = ("function", "list[", "tuple[")
     location = [part for part in problem["loc"] if not (isinstance(part, str) and part.startswith(types))]
-    location = [part for part in location if part not in ("float", "str", "int")]
+    location = [part for part in location if part not in ("float", "str", "int", "bool")]
     kind = "value"
     if location[:1] == ["parameters"] and len(location) > 2 and location[2] in PARAMETER_KINDS:
         kind = location.pop(2)

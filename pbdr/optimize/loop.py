@@ -21,9 +21,10 @@ from .meshes.run import remesh_due, write_meshes
 from .outcome import Progress, Result, Step
 from .problem import Problem
 from .record import Record, json_text, write_text
-from .schedules import rate_factor
+from .schedules import BEGIN, UNIFORM_BEGIN, rate_factor
 from .second_order import make_method
 from .symptoms import Symptoms, ambiguities
+from .views.order import lines_of_sight
 from .views.pictures import evaluated_pictures
 from .watching import TensorBoard, WeightsAndBiases
 
@@ -105,7 +106,7 @@ class _Run:
         self.is_interrupted = False
         self.record: Record | None = None
         self.optimizer = optimizers.make(problem.job.optimizer, problem.variables)
-        self.control = Control(problem.job)
+        self.control = Control(problem.job, lines_of_sight([view.sensor for view in problem.views]))
         self.method = make_method(problem)
         self.step = 0
         self.seconds = 0.0
@@ -207,10 +208,12 @@ class _Run:
         if job.minutes is not None:
             # Rates fall in time even if the time ends before the steps
             progress = max(progress, min(1.0, self.seconds / (60 * job.minutes)))
-        schedules = {v.key: problem.schedules.get(v.key, job.schedule) for v in problem.variables}
-        return {
-            key: rate_factor(entry, self.step, progress, job.learning_rate_final) for key, entry in schedules.items()
-        }
+        factors = {}
+        for variable in problem.variables:
+            entry = problem.schedules.get(variable.key, job.schedule)
+            begin = UNIFORM_BEGIN if variable.is_uniform else BEGIN
+            factors[variable.key] = rate_factor(entry, self.step, progress, job.learning_rate_final, begin=begin)
+        return factors
 
     def _end(self) -> str:
         """Why the run is over; empty if it is not."""
@@ -360,8 +363,9 @@ class _Run:
         """Write the recovered scene; a scene that has no place in XML does not cost the run its result."""
         from .export import export_scene
 
+        job = self.problem.job
         try:
-            export_scene(self.problem.scene, Path(self.problem.job.scene), {}, values, folder)
+            export_scene(self.problem.scene, Path(job.scene), job.scene_parameters, values, folder)
         except InputError as error:
             (folder / "scene.xml").unlink(missing_ok=True)
             mi.Log(mi.LogLevel.Warn, f"the recovered scene is not written: {error}")

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 #: Methods that take steps of their own, see ``second_order``
 OTHERS = ("gauss_newton", "levenberg_marquardt", "lbfgs")
 
+#: A derivative is cut where it exceeds the root of the largest second moment this many times
+LARGEST = 3.0
+
 _OPTIMIZERS = {name.lower(): getattr(drjit.opt, name) for name in ("Adam", "AdamW", "RMSProp", "SGD")}
 
 
@@ -60,7 +63,8 @@ def step(optimizer: drjit.opt.Optimizer, variables: Sequence[Variable]) -> None:
     """Take a step; uniform variables with the uniform variant of Adam, if it is Adam.
 
     It divides by the largest second moment instead of each number's own, so that a smooth gradient stays smooth
-    [Nicolet et al. 2021, "Large steps in inverse rendering of geometry"].
+    [Nicolet et al. 2021, "Large steps in inverse rendering of geometry"]. So a single outlier, such as a rare sample of
+    a silhouette, would shorten the steps of all numbers for hundreds of steps; it is cut first.
     """
     uniform = [v.key for v in variables if v.is_uniform]
     if not uniform or not isinstance(optimizer, drjit.opt.Adam):
@@ -68,6 +72,8 @@ def step(optimizer: drjit.opt.Optimizer, variables: Sequence[Variable]) -> None:
         return
     chosen, state = optimizer.uniform, optimizer.state
     groups = [(True, uniform), (chosen, [key for key in state if key not in uniform])]
+    for key in uniform:
+        _cut_outliers(optimizer, key)
     try:
         for is_uniform, keys in groups:
             optimizer.uniform, optimizer.state = is_uniform, {key: state[key] for key in keys}
@@ -75,6 +81,15 @@ def step(optimizer: drjit.opt.Optimizer, variables: Sequence[Variable]) -> None:
             state.update(optimizer.state)
     finally:
         optimizer.uniform, optimizer.state = chosen, state
+
+
+def _cut_outliers(optimizer: drjit.opt.Adam, key: str) -> None:
+    """Limit a gradient by what earlier steps let expect."""
+    count, _, square, _ = optimizer.state[key][3]
+    expected = dr.sqrt(dr.max(square) / (1 - dr.power(optimizer.beta_2, mi.Float(count))))
+    limit = dr.select(count > 0, LARGEST * expected, dr.inf)
+    gradient = dr.grad(optimizer[key])
+    dr.set_grad(optimizer[key], dr.clip(gradient, -limit, limit))
 
 
 def transfer(

@@ -28,6 +28,36 @@ def root_mean_square(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(first - second))))
 
 
+def sky_weights(height: int, width: int) -> np.ndarray:
+    """Share of the sphere that each texel of an environment map stands for; the mean is 1. [H, W, 1]
+
+    Mitsuba puts the first and the last row into the poles and interpolates linearly between rows: a texel's share is
+    the integral of its hat over the sphere.
+
+    Args:
+        width: With the columns that Mitsuba repeats on both sides, which do not count.
+
+    Example:
+        >>> sky_weights(3, 4)[:, 1, 0].round(2)
+        array([1.09, 3.82, 1.09])
+    """
+    if height < 2:
+        rows = np.ones(height)
+    else:
+        step = np.pi / (height - 1)
+        rows = 2 * (1 - np.cos(step)) * np.sin(step * np.arange(height))
+        rows[[0, -1]] = step - np.sin(step)
+    weights = np.repeat(rows[:, None, None], width, axis=1)
+    weights[:, [0, -1]] = 0
+    return weights / weights.mean()
+
+
+def _sky_error(first: np.ndarray, second: np.ndarray) -> float:
+    """How far two environment maps are from each other, weighted by solid angle. [H, W, C] each"""
+    weights = sky_weights(*first.shape[:2])
+    return float(np.sqrt(np.mean(weights * np.square(first - second))))
+
+
 def summarize(values: np.ndarray) -> float | list | dict:
     """Numbers for a text file: small parameters whole, large ones as mean and range."""
     if values.size == 1:
@@ -128,7 +158,9 @@ def make_variable(
     mapping = find_reparameterization(entry.reparameterization, key, bounds)
     # A value that the scene would refuse is refused now, not in the first step
     assign_parameter(parameters, key, initial)
-    return Variable(key, held.shape, bounds, entry.learning_rate, mapping, initial, truth)
+    is_sky = is_environment_map(scene, key) and held.ndim == 3
+    error = _sky_error if is_sky else root_mean_square
+    return Variable(key, held.shape, bounds, entry.learning_rate, mapping, initial, truth, error=error)
 
 
 def is_environment_map(scene: mi.Scene, key: str) -> bool:

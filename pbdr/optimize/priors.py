@@ -11,7 +11,7 @@ import mitsuba as mi
 import numpy as np
 
 from ..errors import InputError, suggestion
-from .parameters import Variable
+from .parameters import Variable, sky_weights
 from .section import Positive, Section
 from .user_functions import is_import_path, load_function
 
@@ -42,17 +42,28 @@ class Prior:
 
     def __call__(self, latent: mi.Float) -> mi.Float:
         """Its weighted value, attached to the optimizer's variable. [1]"""
-        shape = self.variable.shape or (1,)
-        values = mi.TensorXf(self.variable.attached(latent), shape)
-        initial = mi.TensorXf(mi.Float(self.variable.initial.ravel()), shape)
-        prior = self.function(values, initial)
+        values, initial = self._values(latent), self._tensor(mi.Float(self.variable.initial.ravel()))
+        return self._weighted(self.function(values, initial))
+
+    def curved(self, latent: mi.Float, at: mi.Float) -> mi.Float:
+        """A function whose derivative at a point is that of the prior, and which a quadratic describes better. [1]
+
+        Args:
+            at: The variable at that point.
+        """
+        if self.function is not total_variation:
+            return self(latent)
+        return self._weighted(_lagged_variation(self._values(latent), self._values(dr.detach(at))))
+
+    def _values(self, latent: mi.Float) -> mi.TensorXf:
+        return self._tensor(self.variable.attached(latent))
+
+    def _tensor(self, flat: mi.Float) -> mi.TensorXf:
+        return mi.TensorXf(flat, self.variable.shape or (1,))
+
+    def _weighted(self, prior: mi.TensorXf) -> mi.Float:
         if self.is_sky and len(prior.shape) == 3:
-            height, width, _ = prior.shape
-            sines = np.sin(np.pi * (np.arange(height) + 0.5) / height)
-            rows = np.tile(sines[:, None, None] / sines.mean(), (1, width, 1))
-            # Repeated columns count once
-            rows[:, [0, -1]] = 0
-            prior = prior * mi.TensorXf(np.float32(rows * width / (width - 2)))
+            prior = prior * mi.TensorXf(np.float32(sky_weights(*prior.shape[:2])))
         return self.weight * dr.mean(prior, axis=None).array
 
 
@@ -60,6 +71,13 @@ def total_variation(values: mi.TensorXf, initial: mi.TensorXf) -> mi.TensorXf:
     """Mean length of a texture's gradient: prefers even areas and keeps edges. Distances are in texels."""
     across, down = _differences(values)
     return dr.sqrt(dr.square(across) + dr.square(down) + _ROUNDING**2) - _ROUNDING
+
+
+def _lagged_variation(values: mi.TensorXf, at: mi.TensorXf) -> mi.TensorXf:
+    """Total variation with the lengths of gradients taken elsewhere, which makes it quadratic."""
+    (across, down), (across_at, down_at) = _differences(values), _differences(at)
+    length = dr.sqrt(dr.square(across_at) + dr.square(down_at) + _ROUNDING**2)
+    return (dr.square(across) + dr.square(down)) / (2 * length)
 
 
 def smoothness(values: mi.TensorXf, initial: mi.TensorXf) -> mi.TensorXf:

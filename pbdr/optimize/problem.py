@@ -108,6 +108,8 @@ class Problem:
                 **settings,
             }
         )
+        if job.scene_parameters and isinstance(scene, mi.Scene):
+            raise InputError("'scene_parameters' are for scene files, but this scene is loaded already")
         job = job.model_copy(update={"views": [with_absolute_images(view, Path.cwd()) for view in job.views]})
         return cls._check(job, scene if isinstance(scene, mi.Scene) else _load_for(job), targets, loss)
 
@@ -195,7 +197,7 @@ class Problem:
 def _load_for(job: Job) -> mi.Scene:
     """The scene of a job, with the textures that it recovers in full precision."""
     keys = [entry.key for entry in job.parameters if entry.kind == "value" and entry.key.endswith(("data", "*"))]
-    return load_scene(job.scene, float_textures=keys)
+    return load_scene(job.scene, job.scene_parameters, float_textures=keys)
 
 
 def _check_views(views: Sequence[View], objective: Objective, moving: str) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import tomlkit
 
 from ..errors import InputError
+from ..scene import Overrides
 from .job import Job
 
 
@@ -225,7 +226,7 @@ def read_checkpoint(file: Path) -> tuple[dict, dict[str, np.ndarray]]:
         return json.loads(str(content["meta"])), arrays
 
 
-def load_values(run: Path) -> tuple[Path, dict[str, str], list[str], dict[str, np.ndarray]]:
+def load_values(run: Path) -> tuple[Path, Overrides, list[str], dict[str, np.ndarray]]:
     """What is needed to write a run's scene again.
 
     Returns:
@@ -241,4 +242,4 @@ def load_values(run: Path) -> tuple[Path, dict[str, str], list[str], dict[str, n
     job = load_job(run / "job.toml")
     arrays = read_checkpoint(file)[1]
     values = {name.removeprefix("value/"): a for name, a in arrays.items() if name.startswith("value/")}
-    return Path(job.scene), {}, list(values), values
+    return Path(job.scene), job.scene_parameters, list(values), values

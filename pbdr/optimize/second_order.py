@@ -19,6 +19,8 @@ from .views.pictures import attached_pictures, evaluated_pictures, recorded_pict
 
 #: Numbers that may be unknown where each costs a derivative image
 MOST_COLUMNS = 50
+#: Step of the differences that give the curvature of priors, relative to numbers above 1
+_DIFFERENCE = 1e-3
 _PREFIX = "method/"
 
 
@@ -45,17 +47,16 @@ class LbfgsOptions(Section):
 class _Method:
     """What the methods share: all variables as one vector."""
 
-    takes_priors = False
-
     def __init__(self, problem: Problem):
         self.state: dict[str, np.ndarray] = {}
         name = problem.job.optimizer.type
         if problem.meshes:
-            raise InputError(f"optimizer '{name}' does not know meshes; use 'adam'")
+            raise InputError(
+                f"optimizer '{name}' does not know meshes, such as '{problem.meshes[0].name}'; use 'adam', whose steps "
+                "are smooth along a mesh"
+            )
         if problem.memory:
             raise InputError(f"optimizer '{name}' takes neither 'control_variate' nor 'allocation'; use 'adam'")
-        if problem.priors and not self.takes_priors:
-            raise InputError(f"optimizer '{name}' minimizes squares and knows no priors; use 'lbfgs' or 'adam'")
         size = sum(variable.latent(variable.initial).numpy().size for variable in problem.variables)
         self.check(problem, size)
 
@@ -72,7 +73,11 @@ class _Method:
 
 
 class _LeastSquares(_Method):
-    """Steps (JᵀJ + λ diag JᵀJ)⁻¹ Jᵀr, with a column of J for each number from forward mode."""
+    """Steps −(A + λ diag A)⁻¹ b with A = JᵀJ + H/2 and b = Jᵀr + g/2.
+
+    J has a column for each number from forward mode, r are residuals; g and H are the gradient of the priors and the
+    part of its derivative that curves upward.
+    """
 
     def check(self, problem: Problem, size: int) -> None:
         name = problem.job.optimizer.type
@@ -85,7 +90,7 @@ class _LeastSquares(_Method):
     def system(
         self, problem: Problem, latents: drjit.opt.Optimizer, views: Sequence[int], spp: int, seeds: Seeds
     ) -> tuple[np.ndarray, np.ndarray, float]:
-        """JᵀJ, Jᵀr and rᵀr of the views' residuals, which are normalized so that rᵀr is the loss."""
+        """A, b and the loss rᵀr of the views, whose residuals are normalized accordingly."""
         size = sum(dr.width(latents[v.key]) for v in problem.variables)
         A, b, loss = np.zeros((size, size)), np.zeros(size), 0.0
         for index in views:
@@ -93,6 +98,9 @@ class _LeastSquares(_Method):
             J = columns / np.sqrt(len(views))
             r = r / np.sqrt(len(views))
             A, b, loss = A + J.T @ J, b + J.T @ r, loss + float(r @ r)
+        if problem.priors:
+            g, H = _prior_derivatives(problem, latents)
+            A, b = A + H / 2, b + g / 2
         return A, b, loss
 
 
@@ -131,12 +139,13 @@ class LevenbergMarquardt(_LeastSquares):
         if any(isinstance(problem.views[index].exposure, Variable) for index in views):
             # Trials take the exposure from their own image, residuals from another
             loss = _loss(problem, latents, views, spp, seed)
-        if flaw := _not_finite(problem, A, b, loss):
+        whole = loss + _penalty(problem, latents)
+        if flaw := _not_finite(problem, A, b, whole):
             return loss, flaw
         damping = float(self.state["damping"])
         for _ in range(self.options.trials):
             _put(problem, latents, start + _solve(A, b, damping))
-            if _loss(problem, latents, views, spp, seed) < loss:
+            if _loss(problem, latents, views, spp, seed) + _penalty(problem, latents) < whole:
                 self.state["damping"] = np.array(max(damping / 4, 1e-8))
                 return loss, ""
             damping *= 4
@@ -147,8 +156,6 @@ class LevenbergMarquardt(_LeastSquares):
 
 class Lbfgs(_Method):
     """Limited-memory BFGS with backtracking, on the loss of fixed random numbers."""
-
-    takes_priors = True
 
     def __init__(self, problem: Problem, options: LbfgsOptions):
         super().__init__(problem)
@@ -317,13 +324,37 @@ def _vector(problem: Problem, latents: drjit.opt.Optimizer) -> np.ndarray:
     return np.concatenate([np.array(dr.detach(latents[v.key]), np.float64).ravel() for v in problem.variables])
 
 
-def _put(problem: Problem, latents: drjit.opt.Optimizer, vector: np.ndarray) -> None:
-    """Set all variables, within their bounds."""
+def _put(problem: Problem, latents: drjit.opt.Optimizer, vector: np.ndarray, *, within_bounds: bool = True) -> None:
+    """Set all variables."""
     start = 0
     for variable in problem.variables:
         size = dr.width(latents[variable.key])
-        latents[variable.key] = variable.project(mi.Float(vector[start : start + size].astype(np.float32)))
+        value = mi.Float(vector[start : start + size].astype(np.float32))
+        latents[variable.key] = variable.project(value) if within_bounds else value
         start += size
+
+
+def _prior_derivatives(problem: Problem, latents: drjit.opt.Optimizer) -> tuple[np.ndarray, np.ndarray]:
+    """Gradient g of the priors by all variables, and of their Hessian H, from differences of g, what curves upward."""
+    start = _vector(problem, latents)
+    keys = [prior.variable.key for prior in problem.priors]
+    at = [mi.Float(dr.detach(latents[key])) for key in keys]
+
+    def gradient(vector: np.ndarray) -> np.ndarray:
+        _put(problem, latents, vector, within_bounds=False)
+        for variable in problem.variables:
+            dr.set_grad(latents[variable.key], 0)
+        parts = zip(problem.priors, keys, at, strict=True)
+        dr.backward(sum(prior.curved(latents[key], place) for prior, key, place in parts))
+        return np.concatenate([np.array(dr.grad(latents[v.key]), np.float64).ravel() for v in problem.variables])
+
+    steps = _DIFFERENCE * np.maximum(1.0, np.abs(start))
+    rows = [(gradient(start + move) - gradient(start - move)) / (2 * move.sum()) for move in np.diag(steps)]
+    g = gradient(start)
+    if not np.isfinite(rows).all():
+        return g, np.array(rows)
+    values, vectors = np.linalg.eigh((np.array(rows) + np.transpose(rows)) / 2)
+    return g, (vectors * np.maximum(values, 0)) @ vectors.T
 
 
 def _solve(A: np.ndarray, b: np.ndarray, damping: float) -> np.ndarray:

@@ -25,7 +25,7 @@ def crosses_film_edges(context: Context) -> mi.Bool:
     """
     if not _has_edges(context.sensor.film()):
         return mi.Bool(False)
-    if context.bend or context.setting.sensor_moves:
+    if context.bend or context.setting.sensor_moves or context.sensor.film().rfilter().is_box_filter():
         return mi.Bool(True)
     with dr.suspend_grad():
         _, _, _, _, pi, _ = _edge_points(context)
@@ -38,8 +38,10 @@ def film_edge_samples(context: Context) -> list[FilmSamples]:
         return []
     with dr.suspend_grad():
         position, vertical, first, (sampler, response), pi, ray = _edge_points(context)
-        L = context.excess(context.radiance(sampler, ray, mi.Bool(True), context.limits), pi) * response
-    moving = mi.Bool(True) if context.bend else context.setting.can_move_on_film(pi)
+        moving = mi.Bool(True) if context.bend else context.setting.can_move_on_film(pi)
+        L = context.excess(context.radiance(sampler, ray, moving, context.limits), pi) * response
+        # Evaluated with the radiance of the pixels, or each kernel that uses it would trace these paths again
+        dr.schedule(L)
     moved = project_first_vertex(context.sensor, pi, ray, position, context.bend, moving)
     speed = dr.select(vertical, moved.position.x, moved.position.y)
     speed -= dr.detach(speed)

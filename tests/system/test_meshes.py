@@ -16,7 +16,9 @@ import pbdr
 from pbdr.errors import InputError
 from pbdr.geometry.mesh import triangles, weld
 from pbdr.optimize import optimizers
+from pbdr.optimize.loop import _Run
 from pbdr.optimize.meshes.remeshing import surface_distance
+from pbdr.optimize.meshes.unknown import MeshUnknown
 from pbdr.scene import load_scene
 
 from ..ball import write_ball_job
@@ -33,6 +35,53 @@ def recovered(run: Path) -> tuple[np.ndarray, np.ndarray]:
     """Positions and faces of the mesh that a run has exported."""
     mesh = mi.load_dict({"type": "ply", "filename": str(run / "scene" / "meshes" / "ball.ply")})
     return triangles(mesh)
+
+
+# ------------------------------------------------------------------------ steps
+
+
+def test_an_outlier_does_not_shorten_later_steps(tmp_path: Path) -> None:
+    """A gradient that is 30 times too large at one point once: smooth steps go on with nearly the length they had."""
+    problem = pbdr.Problem.from_job(write_ball_job(tmp_path))
+    random = np.random.default_rng(0)
+    direction = random.normal(size=3 * 162)
+    lengths = {}
+    for outlier in (0.0, 30.0):
+        optimizer = optimizers.make(problem.job.optimizer, problem.variables)
+        for step in range(40):
+            gradient = direction * 1e-4
+            gradient[7] += outlier * 1e-4 * (step == 20)
+            dr.set_grad(optimizer[KEY], mi.Float(gradient.astype(np.float32)))
+            before = np.array(optimizer[KEY])
+            optimizers.step(optimizer, problem.variables)
+            lengths[outlier] = np.linalg.norm(np.delete(np.array(optimizer[KEY]) - before, 7))
+    assert 0.8 * lengths[0.0] < lengths[30.0] <= lengths[0.0]
+
+
+def test_a_gradient_that_grows_is_followed(tmp_path: Path) -> None:
+    """What stays ten times larger is no outlier."""
+    problem = pbdr.Problem.from_job(write_ball_job(tmp_path))
+    optimizer = optimizers.make(problem.job.optimizer, problem.variables)
+    for step in range(60):
+        dr.set_grad(optimizer[KEY], mi.Float(1e-4 if step < 10 else 1e-3) + dr.zeros(mi.Float, 3 * 162))
+        optimizers.step(optimizer, problem.variables)
+    mean = np.array(optimizer.state[KEY][3][1])
+    assert np.allclose(mean, 1e-3, rtol=0.01)
+
+
+def test_rates_of_a_mesh_fall_late(tmp_path: Path) -> None:
+    """Unless the job says otherwise: the largest moment of uniform steps hardly falls, so they shrink by themselves."""
+    file = write_ball_job(tmp_path)
+
+    def factor(step: int, **changes: str) -> float:
+        run = _Run(pbdr.Problem.from_job(file, {"steps": "60", **changes}))
+        run.step = step
+        return run._rate_factors()[KEY]
+
+    assert factor(50) == 1 and factor(55) == pytest.approx(0.1**0.5)
+    assert factor(50, **{"parameters.0.uniform": "false"}) == pytest.approx(0.1**0.5)
+    assert factor(45, **{"schedule.begin": "0.5"}) == pytest.approx(0.1**0.5)
+    assert factor(30, **{"parameters.0.schedule.type": "cosine"}) == pytest.approx(0.55)
 
 
 # ------------------------------------------------------------- what is refused
@@ -181,6 +230,28 @@ def test_others_open_the_mesh(pbdr_command: Callable, tmp_path: Path) -> None:
     mesh = trimesh.load(tmp_path / "run" / "scene" / "meshes" / "ball.ply", process=False)
     assert mesh.vertices.shape == (162, 3) and mesh.faces.shape == (320, 3) and mesh.is_watertight
     assert np.allclose(mesh.vertices, recovered(tmp_path / "run")[0], atol=1e-6)
+
+
+def test_smaller_triangles_take_smaller_steps(tmp_path: Path) -> None:
+    """A step of one point moves it by the same share of its edges, also after going on from a checkpoint."""
+    remesh = (
+        "smoothness = 10\nremesh = [{ step = 3, edge_length = 0.2 }, { step = 4, edge_length = 0.1, smoothness = 2 }]"
+    )
+    (first,) = pbdr.Problem.from_job(write_ball_job(tmp_path, remesh)).meshes
+    rates, edges, mesh = [first.variable.learning_rate], [mean_edge(first)], first
+    for _ in range(2):
+        mesh = mesh.remesh(mi.Float(np.zeros(3 * mesh.surface.point_count)))[0]
+        rates.append(mesh.variable.learning_rate)
+        edges.append(mean_edge(mesh))
+    assert edges[0] > edges[1] > edges[2] and rates[0] == 0.1
+    assert rates[1] == pytest.approx(0.1 * edges[1] / edges[0])
+    assert rates[2] == pytest.approx(0.1 * edges[2] / edges[0] * 13 / 61)
+    assert first.restored(mesh.arrays()).variable.learning_rate == pytest.approx(rates[2])
+
+
+def mean_edge(mesh: MeshUnknown) -> float:
+    points = mesh.surface.points()
+    return np.linalg.norm(points[mesh.surface.edges[:, 0]] - points[mesh.surface.edges[:, 1]], axis=1).mean()
 
 
 def test_resume_around_a_remeshing(pbdr_command: Callable, tmp_path: Path) -> None:

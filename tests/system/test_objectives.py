@@ -16,6 +16,7 @@ from pbdr.optimize.control import Control
 from pbdr.optimize.job import check_job
 from pbdr.optimize.schedules import ScheduleEntry, rate_factor
 from pbdr.optimize.views.first_hits import render_first_hits
+from pbdr.optimize.views.order import lines_of_sight
 from pbdr.scene import load_scene
 
 from ..tiny import ALPHA, LAMP, WALL, write_image, write_job, write_scene
@@ -270,7 +271,12 @@ def test_schedules() -> None:
     assert np.isclose(factors(0.5, type="steps", at=[20, 50, 70], factor=0.5), 0.25)
     warm = [factors(k / 100, type="constant", warmup=4) for k in range(6)]
     assert np.allclose(warm, [0.2, 0.4, 0.6, 0.8, 1, 1])
-    for entry, words in (({"type": "steps"}, "'at' lists"), ({"type": "steps", "at": [5, 3]}, "must grow")):
+    assert np.isclose(factors(0.75, begin=0.5), 0.1**0.5)
+    for entry, words in (
+        ({"type": "cosine", "begin": 0.5}, "type 'hold'"),
+        ({"type": "steps"}, "'at' lists"),
+        ({"type": "steps", "at": [5, 3]}, "must grow"),
+    ):
         with pytest.raises(ValueError, match=words):
             ScheduleEntry(**entry)
 
@@ -288,20 +294,44 @@ def job(views: int = 1, **entries: object):
     return check_job({"scene": "", "views": [{"target": ""}] * views, "parameters": [{"key": "x"}], **entries})
 
 
+def control_of(views: int = 1, **entries: object) -> Control:
+    """Of a job whose views all look along one line."""
+    return Control(job(views, **entries), np.tile([0.0, 0.0, 1.0], (views, 1)))
+
+
 def test_batches_take_every_view_once() -> None:
-    control = Control(job(views=7, batch=3))
+    control = control_of(views=7, batch=3)
     seen = [control.views(step) for step in range(6)]
     assert [len(batch) for batch in seen] == [3, 3, 1, 3, 3, 1]
     for epoch in (seen[:3], seen[3:]):
         assert sorted(k for batch in epoch for k in batch) == list(range(7))
-    assert seen[:3] != seen[3:] and seen == [Control(job(views=7, batch=3)).views(step) for step in range(6)]
-    assert Control(job(views=2)).views(5) == [0, 1]
+    assert seen[:3] != seen[3:] and seen == [control_of(views=7, batch=3).views(step) for step in range(6)]
+    assert control_of(views=2).views(5) == [0, 1]
+
+
+def test_batches_hold_views_that_look_along_different_lines() -> None:
+    """Two pairs of opposite views and a pair of equal ones, in an order that would put each pair together."""
+    lines = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, 1]], float)
+    orders = set()
+    for seed in range(8):
+        control = Control(job(views=6, batch=3, seed=seed), lines)
+        batches = control.views(0), control.views(1)
+        assert sorted(batches[0] + batches[1]) == list(range(6))
+        for pair in ((0, 1), (2, 3), (4, 5)):
+            assert not any(set(pair) <= set(batch) for batch in batches)
+        orders.add(tuple(batches[0]))
+    assert len(orders) > 4
+    sensors = [
+        mi.load_dict({"type": "perspective", "to_world": mi.ScalarTransform4f().look_at([0, 0, 0], line, [1, 1, 1])})
+        for line in lines
+    ]
+    assert np.allclose(lines_of_sight(sensors), lines, atol=1e-6)
 
 
 def test_samples_rise_where_the_gradient_is_noise() -> None:
     random = np.random.default_rng(0)
     for size, rises in ((10.0, False), (0.1, True)):
-        control = Control(job(spp=4, sampling={"type": "adaptive", "maximum": 16, "window": 10}))
+        control = control_of(spp=4, sampling={"type": "adaptive", "maximum": 16, "window": 10})
         spp = []
         for step in range(60):
             control.observe(1.0, {"x": mi.Float((size + random.normal(size=50)).astype(np.float32))})
@@ -312,17 +342,17 @@ def test_samples_rise_where_the_gradient_is_noise() -> None:
 def test_noise_is_measured() -> None:
     """Gradients of size 2 and standard deviation 1 in 400 numbers: the ratio is 1/4."""
     random = np.random.default_rng(0)
-    control = Control(job(sampling={"type": "adaptive", "window": 100}))
+    control = control_of(sampling={"type": "adaptive", "window": 100})
     for _ in range(50):
         control.observe(1.0, {"x": mi.Float((2 + random.normal(size=400)).astype(np.float32))})
     assert np.isclose(control.noise_ratios()["x"], 0.25, rtol=0.05)
-    other = Control(control.job)
+    other = control_of(sampling={"type": "adaptive", "window": 100})
     other.restore(control.arrays())
     assert np.isclose(other.noise_ratios()["x"], control.noise_ratios()["x"])
 
 
 def test_samples_by_steps() -> None:
-    control = Control(job(spp=4, sampling={"type": "steps", "at": [[10, 16], [20, 64]]}))
+    control = control_of(spp=4, sampling={"type": "steps", "at": [[10, 16], [20, 64]]})
     assert [control.spp(step) for step in (0, 9, 10, 19, 20, 99)] == [4, 4, 16, 16, 64, 64]
 
 

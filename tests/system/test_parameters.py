@@ -132,6 +132,38 @@ def test_from_coarse_to_fine(tmp_path: Path, kind: str) -> None:
         assert np.allclose(values[:, [0, -1]], values[:, [-2, 1]], atol=1e-6), "repeated columns follow"
 
 
+def test_the_error_of_an_environment_map_counts_solid_angles() -> None:
+    """The root of the mean of cos² θ over the sphere is √(1/3); over the texels it would be √(1/2)."""
+    sky = {"type": "envmap", "id": "sky", "bitmap": mi.Bitmap(np.ones((33, 8, 3), np.float32))}
+    scene = mi.load_dict({"type": "scene", "camera": camera(), "sky": sky}, optimize=False)
+    truth = np.ones((24, 24, 3), np.float32)
+    variable = pbdr.Problem.from_scene(scene, {"sky.data": {"true": 1.0}}, [truth]).variables[0]
+    assert variable.shape == (33, 10, 3)
+    # Mitsuba puts the first and the last row into the poles
+    heights = np.cos(np.linspace(0, np.pi, 33))
+    other = variable.truth + heights[:, None, None]
+    assert variable.error(other, variable.truth) == pytest.approx(np.sqrt(1 / 3), rel=2e-3)
+    other[:, [0, -1]] = 100
+    assert variable.error(other, variable.truth) == pytest.approx(np.sqrt(1 / 3), rel=2e-3), (
+        "repeated columns count once"
+    )
+
+
+def test_rows_of_an_environment_map_reach_the_poles() -> None:
+    """A sky of which only the first row is bright: it is brightest at the pole and dark one row further."""
+    pixels = np.zeros((9, 16, 3), np.float32)
+    pixels[0] = 1
+    sky = mi.load_dict({"type": "envmap", "bitmap": mi.Bitmap(pixels), "scale": 1.0})
+
+    def seen(angle: float) -> float:
+        si = dr.zeros(mi.SurfaceInteraction3f)
+        si.wi = -mi.Vector3f(float(np.sin(angle)), float(np.cos(angle)), 0)
+        return float(sky.eval(si)[0][0])
+
+    step = np.pi / 8
+    assert np.allclose([seen(share * step) for share in (0, 0.5, 1)], [1, 0.5, 0], atol=1e-3)
+
+
 # -------------------------------------------------------------------- cameras
 
 

@@ -13,7 +13,7 @@ import pbdr
 from pbdr.errors import InputError
 from pbdr.optimize.gradients import differentiate
 from pbdr.optimize.loop import _Run
-from pbdr.optimize.second_order import _loss, _View
+from pbdr.optimize.second_order import _loss, _prior_derivatives, _put, _View
 from pbdr.scene import load_scene
 
 from ..tiny import ALPHA, WALL, write_job, write_scene
@@ -85,9 +85,66 @@ def test_lbfgs_with_a_prior(tmp_path: Path, photo: np.ndarray) -> None:
     assert np.abs(strong - 0.4).max() < 0.02
     half = colour(0.02)
     assert (np.abs(half - 0.4) < np.abs(weak - 0.4)).all() and (np.abs(half - 0.4) > np.abs(strong - 0.4)).all()
-    with pytest.raises(InputError, match="minimizes squares and knows no priors"):
-        priors = [{"type": "near_initial", "weight": 1.0}]
-        pbdr.optimize(problem(tmp_path, photo, parameters, {"type": "levenberg_marquardt"}, 2, priors=priors))
+
+
+@pytest.mark.parametrize("kind", ["levenberg_marquardt", "gauss_newton"])
+def test_least_squares_with_a_prior(tmp_path: Path, photo: np.ndarray, kind: str) -> None:
+    """The minimum of |J (c − c*)|² + w |c − c₀|² / 3, from the columns J that the method finds at c*."""
+    parameters, weight = {WALL: {"initial": 0.4, "bounds": [0, 1]}}, 0.02
+    exact = problem(tmp_path, photo, {WALL: {"initial": TRUTH}}, {"type": kind}, 1)
+    run = _Run(exact)
+    A = run.method.system(exact, run.optimizer, [0], 1024, run._seed)[0]
+    expected = 0.4 + np.linalg.solve(A + weight / 3 * np.eye(3), A @ (np.array(TRUTH) - 0.4))
+    priors = [{"type": "near_initial", "weight": weight}]
+    found = pbdr.optimize(problem(tmp_path, photo, parameters, {"type": kind}, 4, priors=priors)).values[WALL]
+    assert np.abs(found - expected).max() < 0.01
+    assert np.abs(expected - TRUTH).max() > 0.04
+
+
+def bump(values: mi.TensorXf, initial: mi.TensorXf) -> mi.TensorXf:
+    """A prior that curves downward where numbers exceed a half."""
+    return dr.sin(np.pi * values) * -1 + 2 * values
+
+
+def test_derivatives_of_priors(tmp_path: Path, photo: np.ndarray) -> None:
+    """Gradient and upward curvature of a user's prior and a quadratic one, in closed form."""
+    made = problem(
+        tmp_path, photo, {WALL: {"initial": [0.2, 0.5, 0.8]}, ALPHA: {"initial": 0.3}}, {"type": "gauss_newton"}, 1,
+        priors=[{"type": f"{__name__}:bump", "key": WALL, "weight": 3.0},
+                {"type": "near_initial", "key": ALPHA, "weight": 5.0}],
+    )  # fmt: skip
+    run = _Run(made)
+    _put(made, run.optimizer, np.array([0.2, 0.4, 0.8, 0.25]))
+    g, H = _prior_derivatives(made, run.optimizer)
+    c = np.array([0.2, 0.4, 0.8])
+    assert np.allclose(g, [*(2 - np.pi * np.cos(np.pi * c)), 10 * (0.25 - 0.3)], rtol=1e-4)
+    assert np.allclose(H, np.diag([*np.pi**2 * np.sin(np.pi * c), 10]), atol=0.02)
+    made = problem(
+        tmp_path, photo, {ALPHA: {"initial": 0.3}}, {"type": "gauss_newton"}, 1,
+        priors=[{"type": f"{__name__}:hill", "weight": 2.0}],
+    )  # fmt: skip
+    g, H = _prior_derivatives(made, _Run(made).optimizer)
+    assert np.allclose(g, [-4 * 0.3], rtol=1e-4) and (H == 0).all()
+
+
+def hill(values: mi.TensorXf, initial: mi.TensorXf) -> mi.TensorXf:
+    """A prior that curves downward everywhere."""
+    return -dr.square(values)
+
+
+@pytest.mark.parametrize("kind", ["levenberg_marquardt", "gauss_newton"])
+@pytest.mark.parametrize("prior", ["smoothness", "total_variation"])
+def test_an_even_texture(tmp_path: Path, photo: np.ndarray, kind: str, prior: str) -> None:
+    """With a heavy prior against edges the twelve numbers of a texture become three."""
+    mi.Bitmap(np.random.default_rng(0).uniform(0.2, 0.9, (2, 2, 3)).astype(np.float32)).write(str(tmp_path / "c.exr"))
+    texture = '<texture type="bitmap" name="reflectance"><string name="filename" value="c.exr"/></texture>'
+    scene = load_scene(write_scene(tmp_path, color=texture))
+    key = "wall.bsdf.reflectance.data"
+    more = {"optimizer": {"type": kind}, "steps": 8, **SETTINGS}
+    priors = [{"type": prior, "weight": 0.1}]
+    found = pbdr.optimize(pbdr.Problem.from_scene(scene, [key], [photo], priors=priors, **more)).values[key]
+    assert np.ptp(found, axis=(0, 1)).max() < 0.01
+    assert np.abs(found - TRUTH).max() < 0.02
 
 
 @pytest.mark.parametrize("kind", ["levenberg_marquardt", "lbfgs"])

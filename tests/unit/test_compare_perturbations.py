@@ -181,6 +181,6 @@ def test_smooth_deformation_is_smooth_and_fixed(scene):
     ],
 )
 def test_what_a_job_is_checked_along(job, labels, reference):
-    cases, _ = _job_cases(job)
+    cases, _ = _job_cases(job, {})
     assert [case.direction.label for case in cases] == labels
     assert {case.reference for case in cases} == {reference}

@@ -206,8 +206,8 @@ def test_values_of_priors() -> None:
     assert value("neutral", ramp, ramp) < 1e-10 and np.isclose(value("neutral", tinted, ramp), 0.02 / 3, rtol=1e-4)
 
 
-def test_rows_of_a_sky_count_with_their_length() -> None:
-    """Mean over the sphere: a change of one texel at the pole matters sin θ as much as at the equator."""
+def test_texels_of_a_sky_count_with_their_solid_angle() -> None:
+    """Mean over the sphere, on which rows lie from pole to pole: the first one covers a cap."""
     initial = np.zeros((6, 10, 3), np.float32)
 
     def value(row: int, column: int) -> float:
@@ -217,7 +217,11 @@ def test_rows_of_a_sky_count_with_their_length() -> None:
         prior = make_priors([entry], {"wall.data": texture(initial)}, lambda key: True)[0]
         return float(prior(mi.Float(values.ravel()))[0])
 
-    assert np.isclose(value(0, 3) / value(2, 3), np.sin(np.pi / 12) / np.sin(5 * np.pi / 12), rtol=1e-4)
+    assert np.isclose(value(1, 3) / value(2, 3), np.sin(np.pi / 5) / np.sin(2 * np.pi / 5), rtol=1e-4)
+    # Hats of the rows times sin θ, integrated by the midpoint rule
+    angle = (np.arange(10000) + 0.5) / 10000 * np.pi
+    cap, ring = (np.sum(np.maximum(1 - np.abs(angle * 5 / np.pi - row), 0) * np.sin(angle)) for row in (0, 2))
+    assert np.isclose(value(0, 3) / value(2, 3), cap / ring, rtol=1e-4)
     assert value(2, 0) == 0, "a repeated column"
     assert np.isclose(sum(value(row, 3) for row in range(6)), 1 / 8, rtol=1e-4)
 

@@ -18,7 +18,7 @@ from .entry import MeshEntry
 from .health import Health, measure_health
 from .regularizers import Regularizer
 from .remeshing import Transfer, import_gpytoolbox, remesh, require_remeshable, surface_distance
-from .surface import Surface, make_surface
+from .surface import Surface, edge_lengths, make_surface
 
 #: Step of a vertex and λ where the job does not say: a share of the bounding box's diagonal, and the paper's value
 LEARNING_RATE, SMOOTHNESS = 0.005, 19.0
@@ -96,10 +96,15 @@ class MeshUnknown:
         return self._on(make_surface(positions, faces), float(state[0]), int(state[1]))
 
     def _on(self, surface: Surface, smoothness: float, remeshed: int) -> MeshUnknown:
-        """The same unknown on another surface."""
+        """The same unknown on another surface.
+
+        Its learning rate is such that a step of a single point moves it by the same share of its edges as before.
+        """
+        share = _reach(surface, smoothness) / _reach(self.surface, self.smoothness)
         variable = dataclasses.replace(
             self.variable,
             shape=(surface.positions.size,),
+            learning_rate=self.variable.learning_rate * share,
             reparameterization=_mapping(self.entry, surface, smoothness),
             error=_error(surface.faces, self.true_faces),
         )
@@ -178,6 +183,11 @@ def _mapping(entry: MeshEntry, surface: Surface, smoothness: float) -> Reparamet
         lambda values, low, high: deformation.latent(values),
         is_bounded=True,
     )
+
+
+def _reach(surface: Surface, smoothness: float) -> float:
+    """How large a step of a single point, of six neighbours, may be before smoothing, up to a factor."""
+    return float(edge_lengths(surface, surface.points()).mean()) * (1 + 6 * smoothness)
 
 
 def extent(positions: np.ndarray) -> list[float]:
