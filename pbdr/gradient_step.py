@@ -102,9 +102,9 @@ def record(
         memory: Of earlier steps.
 
     Returns:
-        ``images``, and ``backward(adjoints)`` and ``forward()`` for their derivatives; None where images and
-        derivatives need passes of their own: something moves, nothing carries derivatives (unless ``reusable``), or
-        the integrator is not one of pbdr's.
+        ``images``, with ``backward(adjoints)``, ``jvp(directions)`` and ``forward()`` for their derivatives and
+        ``reevaluate(values)`` for images of the same paths; None where images and derivatives need passes of their
+        own: something moves, nothing carries derivatives (unless ``reusable``), or the integrator is not pbdr's.
 
     Example:
         >>> recording = pbdr.record(integrator, scene, 0, spp=16, seed=0)

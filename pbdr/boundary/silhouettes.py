@@ -185,9 +185,9 @@ class Silhouettes(BoundaryTerm):
         if opening.levels is None:
             return
         sensor = context.sensor.id()
-        self._levels[sensor] = Recollection(context.seed, opening.levels_before, opening.levels.measured)
+        self._levels[sensor] = Recollection.of(context.seed, opening.levels_before, opening.levels.measured)
         for name, sampling in opening.samplings.items():
-            self._guides[sensor][name] = Recollection(context.seed, opening.guides_before[name], sampling.measured)
+            self._guides[sensor][name] = Recollection.of(context.seed, opening.guides_before[name], sampling.measured)
 
     def _segments(
         self, context: Context, memory: Memories | None, opening: Opening, counts: tuple[int, ...]
@@ -205,7 +205,7 @@ class Silhouettes(BoundaryTerm):
         left = thinned(pilot.start("pilot"))
         if left:
             pilot.finish(left)
-        return Recollection(pilot.seed("pilot"), before, sampling.measured)
+        return Recollection.of(pilot.seed("pilot"), before, sampling.measured)
 
     def _budget(self, context: Context) -> int:
         size = context.sensor.film().crop_size()

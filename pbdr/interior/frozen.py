@@ -10,8 +10,9 @@ import mitsuba as mi
 
 from ..packing import outline, pack, structure_key, unpack
 
-#: Functions remembered at once, and recordings of one of them that are tolerated: some, and one in so many calls
-_MOST_ENTRIES, _MOST_RECORDINGS, _CALLS_PER_RECORDING = 128, 6, 8
+#: Functions remembered at once, a few for each view; and recordings of one that are tolerated: some, and one in so many
+#: calls
+_MOST_ENTRIES, _MOST_RECORDINGS, _CALLS_PER_RECORDING = 2048, 6, 8
 #: Of Dr.Jit's own warnings
 _NEVER = 2**31 - 1
 
@@ -107,7 +108,7 @@ class Frozen:
         entry = self._entries.get(key)
         if entry is None or entry.sensor is not sensor:
             if len(self._entries) >= _MOST_ENTRIES:
-                self._entries.clear()
+                del self._entries[next(iter(self._entries))]
             body = _Body()
             frozen = dr.freeze(lambda *arguments: body(*arguments), warn_after=_NEVER)
             self._entries[key] = entry = _Entry(sensor, body, frozen)

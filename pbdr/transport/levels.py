@@ -154,4 +154,4 @@ def look_around(context: Context, group: mi.UInt32) -> Recollection[Memory]:
     ray = mi.Ray3f(dr.detach(camera_rays(sensor, sampler, position)[0], True))
     pi, ray = first_hit(context.scene, ray, context.limits, mi.Bool(True))
     levels.learn(registry_index(pi), context.radiance(sampler, ray, mi.Bool(True), context.limits))
-    return Recollection(seed, before, levels.measured)
+    return Recollection.of(seed, before, levels.measured)

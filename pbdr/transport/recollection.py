@@ -25,6 +25,13 @@ class Recollection(Generic[Memory]):
     before: Memory
     after: Memory
 
+    @classmethod
+    def of(cls, seed: mi.UInt32, before: Memory, after: Memory) -> Recollection[Memory]:
+        """Remember a gradient; evaluated, since literals would be part of kernels."""
+        parts = [mi.UInt32(seed), *pack((before, after))]
+        dr.make_opaque(parts)
+        return cls(parts[0], *unpack((before, after), parts[1:]))
+
     def recall(self, seed: mi.UInt32) -> Memory:
         """The memory for a gradient, evaluated."""
         again = mi.UInt32(seed) == self.seed

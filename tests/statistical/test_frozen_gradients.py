@@ -69,6 +69,39 @@ def test_equal_gradients(name):
     assert frozen.experience.frozen.launched >= 3
 
 
+def test_several_views():
+    """Sensors that take turns, with other poses, fields of view and films."""
+    scene, (frozen, anew) = stage(area()), (integrator(), integrator())
+    anew.experience.frozen.works = False
+    adjoint = mi.TensorXf(smooth_adjoint((24, 24, 3)))
+    look_at = mi.ScalarTransform4f().look_at
+    film = {"type": "hdrfilm", "width": 24, "height": 24, "pixel_format": "rgb"}
+
+    def view(x: float, fov: float, **changes) -> mi.Sensor:
+        to_world = look_at(origin=[x, -4, 2.5], target=[0, 0, 0.3], up=[0, 0, 1])
+        sampler = {"type": "independent"}
+        return mi.load_dict(
+            {"type": "perspective", "fov": fov, "to_world": to_world, "film": film | changes, "sampler": sampler}
+        )
+
+    views = [view(x, fov) for x, fov in ((0.5, 40), (1, 42), (-1, 38), (0, 45), (2, 40))]
+    views.append(view(0, 40, rfilter={"type": "box"}))
+    params = mi.traverse(scene)
+    key = "box.vertex_positions"
+    for _ in range(4):
+        for k, sensor in enumerate(views):
+            found = []
+            for one in (frozen, anew):
+                dr.enable_grad(params[key])
+                params.update()
+                one.render_backward(scene, params, adjoint, sensor, dr.opaque(mi.UInt32, k), 8)
+                found.append(np.array(dr.grad(params[key])))
+                dr.set_grad(params[key], 0)
+            np.testing.assert_allclose(*found, rtol=2e-3, atol=2e-3 * np.abs(found[1]).max())
+    assert frozen.experience.frozen.works
+    assert frozen.experience.frozen.launched >= 20
+
+
 @pytest.mark.parametrize("key", ["box.vertex_positions", "box.bsdf.reflectance.value"])
 def test_equal_tangents_in_other_directions(key):
     scene, (frozen, anew) = stage(area()), (integrator(), integrator())
