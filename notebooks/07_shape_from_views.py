@@ -181,7 +181,8 @@ variants = {
     "two views": (pose_problem({**figure_entry, "remesh": []}, [1, 3]), 100),
 }
 portraits = {"as above": recovered}
-print(f"{'as above':18} error {result.parameters[key]['error']:.4f}, loss {result.loss_final:.5f}, flipped triangles 0")
+print(f"{'as above':18} error {result.parameters[key]['error']:.4f}, loss {result.loss_final:.5f}, ", end="")
+print(f"flipped triangles {result.meshes['bunny']['flipped']}")
 for name, (other, steps) in variants.items():
     run = pbdr.optimize(other, steps=2 if QUICK else steps, out=f"runs/{name}", overwrite=True)
     portraits[name] = f"runs/{name}/scene/meshes/bunny.ply"
@@ -193,7 +194,7 @@ show_portraits(portraits)
 # - *Same triangles*: the figure is there, coarser; the error is half as large again.
 # - *Each vertex alone*: the sphere has become rough and has hardly moved. Only the vertices at an outline are pulled
 #   far, out of a surface that stays behind.
-# - *Two views*: the loss is even smaller than with eight, and the shape is wrong where no photograph looks. A small
+# - *Two views*: the loss is as small as with eight, and the shape is wrong where no photograph looks. A small
 #   loss says that the views are right, not the shape.
 #
 # Also:
