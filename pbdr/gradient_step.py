@@ -17,6 +17,7 @@ from .seeds import derive_seed
 from .transport.tangents import attached_copy
 
 if TYPE_CHECKING:
+    from .interior.moving_recording import MovingRecording
     from .interior.recording import Recording
 
 #: A loss of one image: one number
@@ -90,7 +91,8 @@ def record(
     images: int = 1,
     reusable: bool = False,
     memory: Memory | None = None,
-) -> Recording | None:
+    moving: bool = False,
+) -> Recording | MovingRecording | None:
     """Independent images of a view that keep what their derivatives need.
 
     Args:
@@ -100,11 +102,13 @@ def record(
         reusable: Whether to keep all vertices, so that images under other materials, textures and lights can be had
             without tracing (``reevaluate``); paths must fit into the integrator's ``memory_budget`` then.
         memory: Of earlier steps.
+        moving: Whether something may move; such recordings have ``images`` and ``backward`` alone.
 
     Returns:
         ``images``, with ``backward(adjoints)``, ``jvp(directions)`` and ``forward()`` for their derivatives and
         ``reevaluate(values)`` for images of the same paths; None where images and derivatives need passes of their
-        own: something moves, nothing carries derivatives (unless ``reusable``), or the integrator is not pbdr's.
+        own: something moves (unless ``moving``), nothing carries derivatives (unless ``reusable``), or the integrator
+        is not pbdr's.
 
     Example:
         >>> recording = pbdr.record(integrator, scene, 0, spp=16, seed=0)
@@ -113,7 +117,8 @@ def record(
     if not is_own(integrator):
         return None
     reusable = reusable or (memory is not None and memory.control_variate is not None)
-    return integrator.record(scene, sensor, seed, spp, images, reusable, memory.allocation if memory else None)
+    allocation = memory.allocation if memory else None
+    return integrator.record(scene, sensor, seed, spp, images, reusable, allocation, moving)
 
 
 def step(
@@ -129,10 +134,10 @@ def step(
 ) -> Step:
     """Put values into a scene, render, compare and differentiate.
 
-    For materials, textures and lights no second image is traced for the derivative. The samples are then divided into
-    two independent images, and the derivative of each is weighted with the loss of the other: unbiased for squared
-    errors, and for other losses what independent images of half the samples give. Where something moves, and for
-    integrators that are not pbdr's, image and derivative are rendered one after the other.
+    No second image is traced for the derivative. The samples are divided into two independent images, and the
+    derivative of each is weighted with the loss of the other: unbiased for squared errors, and for other losses what
+    independent images of half the samples give. With warped area, and for integrators that are not pbdr's, image and
+    derivative are rendered one after the other.
 
     Args:
         values: Of scene parameters, by key. If they carry derivatives themselves, as the variables of an optimizer do,
@@ -195,7 +200,7 @@ def _differentiate(
     """Image and loss of one view, with gradients in the scene's parameters."""
     first, second = (dr.opaque(mi.UInt32, derive_seed(how.seed, label)) for label in ("image", "gradient"))
     spp, memory = max(1, how.spp // 2), how.memory
-    recording = record(integrator, scene, sensor, spp=spp, seed=first, images=2, memory=memory)
+    recording = record(integrator, scene, sensor, spp=spp, seed=first, images=2, memory=memory, moving=memory is None)
     if memory:
         memory.require(recording)
     if recording is None:

@@ -51,9 +51,8 @@ def own_integrators() -> list[str]:
         >>> "pbdr" in own_integrators()
         True
     """
-    return sorted(
-        file.stem for file in resources.folder("plugins").glob("*.py") if file.stem not in {"common", "__init__"}
-    )
+    parts = {"common", "passes", "__init__"}
+    return sorted(file.stem for file in resources.folder("plugins").glob("*.py") if file.stem not in parts)
 
 
 def integrator_names() -> list[str]:

@@ -53,6 +53,9 @@ class Auto(BoundaryTerm):
     def field(self) -> VelocityField | None:
         return self._chosen.field() if self._chosen else None
 
+    def bends_rays(self, scene: mi.Scene) -> bool:
+        return self.choice(scene).bends_rays(scene)
+
     @staticmethod
     def obstacle(scene: mi.Scene) -> str | None:
         reasons = [find(name).obstacle(scene) for name in CANDIDATES]
@@ -61,19 +64,19 @@ class Auto(BoundaryTerm):
     def memory(self, context: Context) -> object:
         return self._chosen.memory(context)
 
-    def open(self, context: Context, memory: object) -> Opening:
+    def open(self, context: Context, memory: object) -> tuple[Opening, object]:
         return self._chosen.open(context, memory)
 
     def plan(self, context: Context, opening: Opening) -> tuple[int, ...]:
         return self._chosen.plan(context, opening)
 
-    def find(self, context: Context, memory: object, opening: Opening, counts: tuple[int, ...]) -> list[dict]:
-        return self._chosen.find(context, memory, opening, counts)
+    def find(self, context: Context, opening: Opening, counts: tuple[int, ...]) -> list[dict]:
+        return self._chosen.find(context, opening, counts)
 
     def samples(
-        self, context: Context, memory: object, opening: Opening, counts: tuple[int, ...], found: list[dict | None]
+        self, context: Context, opening: Opening, counts: tuple[int, ...], found: list[dict | None]
     ) -> list[FilmSamples]:
-        return self._chosen.samples(context, memory, opening, counts, found)
+        return self._chosen.samples(context, opening, counts, found)
 
-    def keep(self, context: Context, opening: Opening) -> None:
-        self._chosen.keep(context, opening)
+    def keep(self, context: Context, opening: Opening, before: object) -> None:
+        self._chosen.keep(context, opening, before)

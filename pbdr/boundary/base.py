@@ -42,6 +42,10 @@ class BoundaryTerm(abc.ABC):
         """The velocity field that rays follow, for terms that turn boundaries into a divergence; None by default."""
         return None
 
+    def bends_rays(self, scene: mi.Scene) -> bool:
+        """Whether rays of a scene follow a velocity field."""
+        return self.field() is not None
+
     @staticmethod
     def obstacle(scene: mi.Scene) -> str | None:
         """What in a scene keeps this term from being right, as a sentence; None if nothing does.
@@ -61,24 +65,24 @@ class BoundaryTerm(abc.ABC):
         """
         return None
 
-    def open(self, context: Context, memory: object) -> Opening:
-        """Densities and levels of one gradient.
+    def open(self, context: Context, memory: object) -> tuple[Opening, object]:
+        """Densities and levels of one gradient, and those of the memories that :meth:`keep` wants back.
 
         Args:
             context: Of the first pass, without levels.
         """
-        return Opening()
+        return Opening(), None
 
     def plan(self, context: Context, opening: Opening) -> tuple[int, ...]:
         """How many samples of each kind a pass takes."""
         return ()
 
-    def find(self, context: Context, memory: object, opening: Opening, counts: tuple[int, ...]) -> list[dict]:
+    def find(self, context: Context, opening: Opening, counts: tuple[int, ...]) -> list[dict]:
         """Detached samples of each kind, arrays by name, among them ``active``: those without it are dropped."""
         return []
 
     def samples(
-        self, context: Context, memory: object, opening: Opening, counts: tuple[int, ...], found: list[dict | None]
+        self, context: Context, opening: Opening, counts: tuple[int, ...], found: list[dict | None]
     ) -> list[FilmSamples]:
         """Samples of the boundary integral, attached to the scene parameters.
 
@@ -87,5 +91,9 @@ class BoundaryTerm(abc.ABC):
         """
         return []
 
-    def keep(self, context: Context, opening: Opening) -> None:  # noqa: B027 (a documented default)
-        """Remember a gradient."""
+    def keep(self, context: Context, opening: Opening, before: object) -> None:  # noqa: B027 (a documented default)
+        """Remember a gradient.
+
+        Args:
+            before: The memories that it began with.
+        """

@@ -57,12 +57,19 @@ class Memories:
 
 
 @dataclasses.dataclass(frozen=True)
-class SilhouettesOpening(Opening):
-    """Densities and levels of one gradient, and the memories that they come from."""
+class Before:
+    """The memories that a gradient began with."""
 
-    levels_before: levels.Memory | None = None
+    levels: levels.Memory
+    guides: dict[str, guide.Memory]  #: of each kind of segments
+
+
+@dataclasses.dataclass(frozen=True)
+class SilhouettesOpening(Opening):
+    """Densities of one gradient."""
+
+    curves: Curves | None = None
     samplings: dict[str, Sampling] = dataclasses.field(default_factory=dict)  #: of each kind of segments
-    guides_before: dict[str, guide.Memory] = dataclasses.field(default_factory=dict)
 
 
 @register("silhouettes")
@@ -142,14 +149,15 @@ class Silhouettes(BoundaryTerm):
                 guides[kind.name] = self._look_around(dataclasses.replace(context, levels=seen), kind)
         return Memories(self._curves, group, self._levels[sensor], {k.name: guides[k.name] for k in _kinds(context)})
 
-    def open(self, context: Context, memory: Memories | None) -> Opening | SilhouettesOpening:
+    def open(self, context: Context, memory: Memories | None) -> tuple[Opening, Before | None]:
         if memory is None:
-            return Opening()
+            return Opening(), None
         before = memory.levels.recall(context.seed)
         samplings, guides = {}, {}
         for kind in _kinds(context):
             samplings[kind.name], guides[kind.name] = kind(context, memory.curves).open(memory.guides[kind.name])
-        return SilhouettesOpening(levels.Levels.of_memory(before, memory.group), before, samplings, guides)
+        seen = levels.Levels.of_memory(before, memory.group)
+        return SilhouettesOpening(seen, memory.curves, samplings), Before(before, guides)
 
     def plan(self, context: Context, opening: Opening) -> tuple[int, ...]:
         """Samples of each kind, by the noise and the time of one: least variance for the whole budget.
@@ -164,37 +172,30 @@ class Silhouettes(BoundaryTerm):
         shares = [w / sum(worth) if sum(worth) > 0 else 1.0 for w in worth]
         return tuple(max(1, round(budget * 2.0 ** round(math.log2(max(share, LEAST_SHARE))))) for share in shares)
 
-    def find(self, context: Context, memory: Memories | None, opening: Opening, counts: tuple[int, ...]) -> list[dict]:
+    def find(self, context: Context, opening: Opening, counts: tuple[int, ...]) -> list[dict]:
         # All kinds look for samples before the first is waited for
-        return [one.start() for one in self._segments(context, memory, opening, counts)]
+        return [one.start() for one in self._segments(context, opening, counts)]
 
     def samples(
-        self,
-        context: Context,
-        memory: Memories | None,
-        opening: Opening,
-        counts: tuple[int, ...],
-        found: list[dict | None],
+        self, context: Context, opening: Opening, counts: tuple[int, ...], found: list[dict | None]
     ) -> list[FilmSamples]:
-        segments = self._segments(context, memory, opening, counts)
         by_adjoint = self.boundary_guide == "adjoint"
-        pairs = zip(segments, found, strict=True)
+        pairs = zip(self._segments(context, opening, counts), found, strict=True)
         return [one.finish(left, by_adjoint=by_adjoint) for one, left in pairs if left is not None]
 
-    def keep(self, context: Context, opening: Opening) -> None:
-        if opening.levels is None:
+    def keep(self, context: Context, opening: Opening, before: Before | None) -> None:
+        if before is None:
             return
         sensor = context.sensor.id()
-        self._levels[sensor] = Recollection.of(context.seed, opening.levels_before, opening.levels.measured)
+        self._levels[sensor] = Recollection.of(context.seed, before.levels, opening.levels.measured)
         for name, sampling in opening.samplings.items():
-            self._guides[sensor][name] = Recollection.of(context.seed, opening.guides_before[name], sampling.measured)
+            self._guides[sensor][name] = Recollection.of(context.seed, before.guides[name], sampling.measured)
 
-    def _segments(
-        self, context: Context, memory: Memories | None, opening: Opening, counts: tuple[int, ...]
-    ) -> list[Segments]:
-        kinds = _kinds(context) if memory else []
+    @staticmethod
+    def _segments(context: Context, opening: Opening, counts: tuple[int, ...]) -> list[Segments]:
+        kinds = _kinds(context) if counts else []
         return [
-            kind(context, memory.curves, opening.samplings[kind.name], count)
+            kind(context, opening.curves, opening.samplings[kind.name], count)
             for kind, count in zip(kinds, counts, strict=True)
         ]
 

@@ -12,7 +12,7 @@ from ..packing import outline, pack, structure_key, unpack
 
 #: Functions remembered at once, a few for each view; and recordings of one that are tolerated: some, and one in so many
 #: calls
-_MOST_ENTRIES, _MOST_RECORDINGS, _CALLS_PER_RECORDING = 2048, 6, 8
+_MOST_ENTRIES, _MOST_RECORDINGS, _CALLS_PER_RECORDING = 2048, 12, 3
 #: Of Dr.Jit's own warnings
 _NEVER = 2**31 - 1
 
@@ -37,7 +37,7 @@ class _Entry:
 
     sensor: mi.Sensor
     body: _Body
-    frozen: Callable
+    frozen: Callable | None  #: None once it was found to be recorded too often
     calls: int = 0
     recordings: int = 0
 
@@ -87,7 +87,7 @@ class Frozen:
             return function(scene, sensor, *arguments)
         entry = self._entry((name, id(sensor), layout, structure_key(arguments)), sensor)
         entry.calls += 1
-        if entry.calls == 1:
+        if entry.calls == 1 or entry.frozen is None:
             return function(scene, sensor, *arguments)
         body = entry.body
         body.function, body.arguments = function, arguments
@@ -101,7 +101,8 @@ class Frozen:
         self.launched += entry.recordings == entry.frozen.n_recordings
         entry.recordings = entry.frozen.n_recordings
         if entry.recordings > max(_MOST_RECORDINGS, entry.calls // _CALLS_PER_RECORDING):
-            self._give_up(f"{name}: its inputs differ from step to step")
+            entry.frozen = None
+            mi.Log(mi.LogLevel.Info, f"'{name}' is traced anew instead of frozen: its inputs differ from step to step")
         return unpack(body.result, arrays)
 
     def _entry(self, key: tuple, sensor: mi.Sensor) -> _Entry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from typing import ClassVar
 
 import drjit as dr
@@ -15,6 +16,9 @@ from ...transport.context import Context
 from ...transport.film import FilmSamples
 from ...transport.recollection import Recollection
 from .guide import Memory, Sampling, open_sampling
+
+#: Samples that are left come in multiples of at least this many
+_LEAST_STEP = 16
 
 
 class Segments(abc.ABC):
@@ -82,7 +86,10 @@ class Segments(abc.ABC):
             by_adjoint: Whether the guide is to weigh samples by how much the loss depends on their pixels.
         """
         samples, size = self.film_samples(found)
+        share = found["share"]
+        samples = dataclasses.replace(samples, value=samples.value * share, weight=samples.weight * share)
         with dr.suspend_grad():
+            size *= share
             if by_adjoint:
                 size *= self.context.importance(samples.position)
             self.sampling.learn(found["cell"], size * (self.count / self.context.spp))
@@ -103,9 +110,18 @@ class Segments(abc.ABC):
 
 
 def thinned(found: dict) -> dict | None:
-    """Samples that contribute something; None if there are none. [N] → [M]"""
+    """Samples that contribute something; None if there are none. [N] → [M]
+
+    Their number is rounded up by at most an eighth with samples whose ``share`` is 0, not 1: frozen kernels find their
+    sizes again.
+    """
     index = dr.compress(found["active"])
-    if dr.width(index) == 0:
+    count = dr.width(index)
+    if count == 0:
         return None
+    step = max(_LEAST_STEP, 2 ** (count.bit_length() - 4))
+    lane = dr.arange(mi.UInt32, -(-count // step) * step)
+    index = dr.gather(mi.UInt32, index, dr.minimum(lane, count - 1))
     kept = {name: value for name, value in found.items() if name != "active"}
-    return unpack(kept, [v if dr.width(v) == 1 else dr.gather(type(v), v, index) for v in pack(kept)])
+    left = unpack(kept, [v if dr.width(v) == 1 else dr.gather(type(v), v, index) for v in pack(kept)])
+    return {**left, "share": dr.select(lane < count, mi.Float(1), 0)}

@@ -76,6 +76,8 @@ def recorded_pictures(
         seed=seed("gradient"),
         images=count,
         memory=memory,
+        # Other pictures, such as depth, carry derivatives of what moves by themselves
+        moving=objective is not None and memory is None and problem.objective.pictures == {"image"},
     )
     if memory:
         memory.require(recording)

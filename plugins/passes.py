@@ -1,0 +1,234 @@
+"""What the passes of a gradient consist of: camera samples, paths, what moves, boundary samples."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import drjit as dr
+import mitsuba as mi
+from mitsuba.python.ad.integrators.common import RBIntegrator
+
+from pbdr.boundary import Opening
+from pbdr.boundary.segments.base import thinned
+from pbdr.errors import InputError
+from pbdr.geometry.level_sets import level_sets
+from pbdr.geometry.motion import registry_index
+from pbdr.interior import Marked, Primal, Rule
+from pbdr.transport import film as films
+from pbdr.transport.context import Context, Setting
+from pbdr.transport.film_edges import crosses_film_edges, film_edge_samples
+from pbdr.transport.path import Limits, PathResult, Traits, first_hit, trace_path
+from pbdr.transport.recorded import Walk, Warp
+from pbdr.transport.sensor import (
+    camera_rays,
+    project_first_vertex,
+    require_projective,
+    sensor_vertex,
+)
+from pbdr.transport.vertices import Kept
+
+#: Share of the memory budget that a pass takes if something moves: larger ones were not faster
+MOVING_SHARE = 1 / 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Begun:
+    """What the passes of one gradient share."""
+
+    setting: Setting
+    memory: object = None  #: of the boundary term: what it began with
+    opening: Opening | None = None
+    counts: tuple[int, ...] = ()  #: boundary samples of each kind in a pass
+    crosses_film_edges: bool = False  #: whether anything moves where the film's own integrand ends
+    found: list[dict | None] = dataclasses.field(default_factory=list)  #: boundary samples of the pass, by kind
+
+    def lean(self, **changes) -> Begun:
+        """The same without what functions of a pass need not know."""
+        return dataclasses.replace(self, memory=None, **changes)
+
+    def marked(self, scene: mi.Scene) -> Marked:
+        """The rule of a first pass that a replay follows."""
+        return Marked(Kept.of(scene, self.setting.attachment), fewest=int(self.setting.sensor_moves))
+
+
+@dataclasses.dataclass(frozen=True)
+class TracedSet:
+    """Paths of one pass, as far as derivatives need them."""
+
+    image: mi.TensorXf  #: [H, W, C]
+    path: PathResult  #: of a ``Marked`` rule
+    owner: mi.UInt32  #: registry index of what each camera sample sees [N]
+
+
+class GradientPasses(RBIntegrator):
+    """The parts of which :class:`~pbdr.plugins.common.DifferentialIntegrator` makes images and derivatives."""
+
+    # ------------------------------------------------------------------ motion
+
+    def begin(self, scene, sensor, seed, spp: int) -> tuple[list[films.Pass], Begun]:
+        """The passes of a gradient and what they share; refuses what cannot be differentiated."""
+        with dr.resume_grad():
+            begun = Begun(Setting.of(scene, sensor, self.experience.attachment(scene)))
+        share = MOVING_SHARE if begun.setting.moves else 1
+        passes = films.plan_passes(sensor, spp, seed, self.memory_budget, share=share)
+        if not begun.setting.moves:
+            return passes, begun
+        p = passes[0]
+        require_projective(sensor)
+        if reason := self.boundary.obstacle(scene):
+            raise InputError(reason)
+        self.boundary.prepare(scene, sensor)
+        with dr.suspend_grad():
+            memory = self.boundary.memory(self.context(scene, sensor, p, begun))
+        opening, before, crosses = self._call("open", self._open, scene, sensor, p, begun, memory)
+        begun = dataclasses.replace(begun, opening=opening, crosses_film_edges=bool(crosses[0]), memory=before)
+        counts = self.boundary.plan(self.context(scene, sensor, p, begun), opening)
+        return passes, dataclasses.replace(begun, counts=counts)
+
+    def look_for_edges(self, scene, sensor, p: films.Pass, begun: Begun) -> Begun:
+        """Find the boundary samples of a pass, and drop those that contribute nothing."""
+        if not begun.counts:
+            return begun
+        found, opening = self._call("find", self._find, scene, sensor, p, begun.lean(found=[]))
+        return dataclasses.replace(begun, opening=opening, found=[thinned(samples) for samples in found])
+
+    def end(self, scene, sensor, p: films.Pass, begun: Begun) -> None:
+        """Remember what a gradient has seen."""
+        if begun.setting.moves:
+            self.boundary.keep(self.context(scene, sensor, p, begun), begun.opening, begun.memory)
+
+    def trace_set(self, scene, sensor, p: films.Pass, begun: Begun) -> TracedSet:
+        """An image whose paths :meth:`backward_pass` can use."""
+        return self._call("trace set", self._trace_set, scene, sensor, p, Begun(begun.setting))
+
+    def _trace_set(self, scene, sensor, p, begun):
+        with dr.suspend_grad():
+            camera = self.camera(sensor, p)
+            path = self.trace(scene, camera, begun.marked(scene))
+            owner = registry_index(first_hit(scene, camera.ray, self.limits, mi.Bool(True))[0])
+            dr.schedule(path.L, path.valid, path.memory, owner)
+            alpha = dr.select(path.valid, mi.Float(1), mi.Float(0))
+            image = films.develop(camera, path.L, alpha=alpha)
+            path = PathResult(path.L, mi.Spectrum(0), path.valid, path.memory, mi.UInt32(0))
+            return TracedSet(image, path, owner)
+
+    def _open(self, scene, sensor, p, begun, memory):
+        with dr.suspend_grad():
+            context = self.context(scene, sensor, p, begun)
+            return *self.boundary.open(context, memory), crosses_film_edges(context)
+
+    def _find(self, scene, sensor, p, begun):
+        with dr.suspend_grad():
+            context = self.context(scene, sensor, p, begun)
+            return self.boundary.find(context, begun.opening, begun.counts), begun.opening
+
+    def _call(self, name: str, function: Callable, scene, sensor, p: films.Pass, *arguments):
+        """Call a function of one pass, frozen unless it follows velocity fields or is taped."""
+
+        def bound(scene, sensor, seed, *arguments):
+            return function(scene, sensor, films.Pass(p.spp, seed, 1.0), *arguments)
+
+        if self.taped or self.boundary.field():
+            return bound(scene, sensor, p.seed, *arguments)
+        return self.experience.frozen.call(name, p.spp, bound, scene, sensor, mi.UInt32(p.seed), *arguments)
+
+    # ------------------------------------------------------------------- parts
+
+    def camera(self, sensor, p: films.Pass, sets: int = 1, allocation: Sequence = ()) -> films.Camera:
+        """Camera samples of one pass, detached.
+
+        Args:
+            allocation: Pixel and weight of each sample of a set; empty where all pixels have as many. [N / sets] each
+        """
+        with dr.suspend_grad():
+            film = sensor.film()
+            sampler = films.seeded_sampler(sensor, p, sets)
+            pixels, measure = allocation or (None, mi.Float(1))
+            corner, offset = films.sampled_positions(film, sampler, sets, pixels)
+            ray, response = camera_rays(sensor, sampler, corner + offset)
+            # A box filter takes whole pixels, so that rounding moves no sample to another pixel
+            position = corner if film.rfilter().is_box_filter() else corner + offset
+            return films.Camera(
+                sensor, sampler, sampler.sample_count(), dr.detach(ray, True), dr.detach(response, True), position,
+                RBIntegrator._splat_to_block, sets, dr.tile(measure, sets) if allocation else 1.0,
+            )  # fmt: skip
+
+    def trace(self, scene, camera: films.Camera, rule: Rule, active: mi.Bool | bool = True) -> PathResult:
+        """Send the camera's rays through the path loop; every call uses the same random numbers."""
+        with dr.resume_grad(when=rule.attached):
+            traits = Traits.of(scene, rule.attached)
+            origin = sensor_vertex(camera.sensor, camera.ray)
+        return trace_path(
+            scene, camera.sampler.clone(), camera.ray,
+            rule=rule, limits=self.limits, traits=traits, origin=origin, active=mi.Bool(active),
+        )  # fmt: skip
+
+    def walk(self, scene, path: PathResult, motion: films.Motion, p: films.Pass) -> Walk:
+        """Everything that a walk over recorded paths needs."""
+        origin = dr.detach(motion.origin, True)
+        field, depth = self.boundary.field(), self.boundary.warp_depth
+        return Walk(scene, self.limits, field, mi.UInt32(p.seed), origin, path.L, depth, level_sets(scene))
+
+    def context(self, scene, sensor, p: films.Pass, begun: Begun, adjoint: mi.TensorXf | None = None) -> Context:
+        """What boundary terms are told about one pass.
+
+        Args:
+            adjoint: Derivative of the loss by the image, in reverse mode. [H, W, C]
+        """
+
+        def radiance(sampler: mi.Sampler, ray: mi.Ray3f, active: mi.Bool, limits: Limits) -> mi.Spectrum:
+            with dr.suspend_grad():
+                traits = Traits.of(scene, False)
+                return trace_path(
+                    scene, sampler, ray,
+                    rule=Primal(), limits=limits, traits=traits, origin=mi.Point3f(0), active=mi.Bool(active),
+                ).L  # fmt: skip
+
+        return Context(
+            scene, sensor, p.spp, p.seed, self.limits, radiance, begun.setting, None, begun.crosses_film_edges,
+            begun.opening.levels if begun.opening else None, adjoint,
+        )  # fmt: skip
+
+    def motion(self, camera: films.Camera, context: Context, begun: Begun, *, forward: bool) -> films.Motion | None:
+        """Everything that moves on the film, attached; None if nothing does."""
+        if not begun.setting.moves:
+            return None
+        scene, warp = context.scene, None
+        first, ray = first_hit(scene, camera.ray, self.limits, mi.Bool(True))
+        moving = context.setting.can_move_on_film(first)
+        if field := self.boundary.field():
+            field.clear(forward=forward)
+            stream = mi.sample_tea_32(mi.UInt32(context.seed), 0xCA3E)[0]
+            warp = Warp(field.for_camera(), stream, self.boundary.warp_depth >= 1, forward=forward)
+            context, moving = dataclasses.replace(context, bend=warp, crosses_film_edges=True), mi.Bool(True)
+        moved = project_first_vertex(camera.sensor, first, ray, camera.position, warp, moving)
+        samples = film_edge_samples(context)
+        samples += self.boundary.samples(context, begun.opening, begun.counts, begun.found)
+        return films.Motion(
+            moved.position, moved.measure, samples, moved.origin, moved.vertex, warp, registry_index(first),
+            context.levels,
+        )  # fmt: skip
+
+    @staticmethod
+    def film_radiance(L: mi.Spectrum, motion: films.Motion | None) -> mi.Spectrum:
+        """Radiance that moves on the film: an image at rest is linear in it, and it need not be known.
+
+        Leaving it unevaluated lets the primal and the replay pass share one kernel.
+        """
+        if motion is None:
+            return dr.zeros(mi.Spectrum, dr.width(L))
+        dr.eval(L)
+        if motion.levels is None:
+            return L
+        motion.levels.learn(motion.owner, L)
+        return L - motion.levels.of_owner(motion.owner)
+
+    @staticmethod
+    def require_gradient(touched: bool, motion) -> None:
+        """Refuse to return zeros when nothing that the image depends on carries derivatives."""
+        if not touched and motion is None:
+            raise InputError(
+                "no parameter that the image depends on carries derivatives: call dr.enable_grad(params[key]) and "
+                "params.update() before rendering"
+            )

@@ -1,0 +1,87 @@
+"""Steps on geometry, cameras and lights whose images share their paths with the derivative."""
+
+from __future__ import annotations
+
+import drjit as dr
+import mitsuba as mi
+import numpy as np
+import pytest
+
+import pbdr
+from pbdr.compare.estimators import smooth_adjoint
+from pbdr.compare.statistics import assert_unbiased
+
+from .test_silhouettes import area, glowing, integrator, sky, stage
+
+KEY = "box.vertex_positions"
+
+
+def attach(scene: mi.Scene, key: str) -> dr.ArrayBase:
+    params = mi.traverse(scene)
+    dr.enable_grad(params[key])
+    params.update()
+    return params[key]
+
+
+def taken(leaf: dr.ArrayBase) -> np.ndarray:
+    """A gradient, which is then reset."""
+    found = dr.grad(leaf)
+    dr.clear_grad(leaf)
+    return np.array(found.matrix if isinstance(found, mi.Transform4f) else found).ravel()
+
+
+@pytest.mark.parametrize("memory_budget", [1.0, 24 * 24 * 128 * 24 / 2**30])
+@pytest.mark.parametrize("key", [KEY, "camera.to_world", "lamp.to_world"])
+def test_equals_a_derivative_of_its_own(key, memory_budget):
+    """One set of paths, kept or traced again, gives the image and the gradient of its seed."""
+    scene, adjoint, seed = stage(area()), mi.TensorXf(smooth_adjoint((24, 24, 3))), dr.opaque(mi.UInt32, 5)
+    leaf = attach(scene, key)
+    settings = {"type": "pbdr", "max_depth": 3, "memory_budget": memory_budget}
+    recording = pbdr.record(mi.load_dict(settings), scene, 0, spp=8, seed=seed, moving=True)
+    recording.backward([adjoint])
+    found = taken(leaf)
+    own, one = mi.sample_tea_32(seed, mi.UInt32(0))[0], mi.load_dict(settings)
+    np.testing.assert_allclose(recording.images[0], one.render(scene, 0, own, 8), rtol=1e-4, atol=1e-5)
+    one.render_backward(scene, None, adjoint, 0, own, 8)
+    expected = taken(leaf)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("build", "key"),
+    [
+        pytest.param(lambda: stage(area()), KEY, id="occluder"),
+        pytest.param(lambda: stage(area()), "camera.to_world", id="camera"),
+        pytest.param(lambda: stage(sky(), glowing()), "box.to_world", id="glowing disk"),
+    ],
+)
+def test_products_of_two_images_are_unbiased(build, key):
+    """The gradient of a squared error against that of one adjoint, found with many samples."""
+    scene, one = build(), integrator()
+    target = mi.TensorXf(0.1)
+
+    def loss(image: mi.TensorXf) -> mi.TensorXf:
+        return dr.mean(dr.square(image - target), axis=None)
+
+    value = dr.detach(mi.traverse(scene)[key])
+    mean = sum(one.render(scene, 0, dr.opaque(mi.UInt32, k), 1024) for k in range(4)) / 4
+    adjoint = 2 * (mean - target) / dr.prod(mean.shape)
+    leaf = attach(scene, key)
+    expected = 0
+    for k in range(8):
+        one.render_backward(scene, None, adjoint, 0, dr.opaque(mi.UInt32, 100 + k), 256)
+        expected = expected + taken(leaf) / 8
+    samples = []
+    for k in range(64):
+        found = pbdr.step(scene, {key: value}, 0, loss, spp=8, seed=k, integrator=one).gradients[key]
+        found = np.array(found.matrix if isinstance(found, mi.Transform4f) else found).ravel()
+        samples.append(float(found @ expected) / float(expected @ expected))
+    assert_unbiased(samples, 1.0)
+    assert one.experience.frozen.launched > 100
+
+
+def test_warped_area_has_images_of_its_own():
+    scene = stage(area())
+    attach(scene, KEY)
+    assert pbdr.record(integrator("warped_area"), scene, 0, spp=4, seed=0, moving=True) is None
+    assert pbdr.record(integrator(), scene, 0, spp=4, seed=0) is None
