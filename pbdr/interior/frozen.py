@@ -55,6 +55,7 @@ class Frozen:
         self._parts: list = []
         self._scalars: dict[str, str] = {}
         self._entries: dict[tuple, _Entry] = {}
+        self._names: set[str] = set()  #: functions that were called
 
     def watch(self, scene: mi.Scene, parameters: mi.SceneParameters) -> bool:
         """Look at a scene before its functions are called; forget those of another scene or of one that has changed.
@@ -70,7 +71,7 @@ class Frozen:
         same = len(parts) == len(self._parts) and all(a is b for a, b in zip(parts, self._parts, strict=True))
         same = same and scalars == self._scalars
         if not same:
-            self._parts, self._scalars, self._entries = parts, scalars, {}
+            self._parts, self._scalars, self._entries, self._names = parts, scalars, {}, set()
         return same
 
     def call(self, name: str, layout: Hashable, function: Callable, scene: mi.Scene, sensor: mi.Sensor, *arguments):
@@ -87,7 +88,10 @@ class Frozen:
             return function(scene, sensor, *arguments)
         entry = self._entry((name, id(sensor), layout, structure_key(arguments)), sensor)
         entry.calls += 1
-        if entry.calls == 1 or entry.frozen is None:
+        # Most functions that are called once are not called again; those that are, are so with other layouts, too
+        is_new = entry.calls == 1 and name not in self._names
+        self._names.add(name)
+        if is_new or entry.frozen is None:
             return function(scene, sensor, *arguments)
         body = entry.body
         body.function, body.arguments = function, arguments

@@ -40,6 +40,8 @@ class Segments(abc.ABC):
         self.curves = curves
         self.sampling = sampling
         self.count = count
+        #: The same as an array: numbers of samples change from gradient to gradient, and kernels would with them [1]
+        self.number = dr.opaque(mi.Float, count)
 
     @abc.abstractmethod
     def density(self, middle: Place) -> mi.Float:
@@ -92,7 +94,7 @@ class Segments(abc.ABC):
             size *= share
             if by_adjoint:
                 size *= self.context.importance(samples.position)
-            self.sampling.learn(found["cell"], size * (self.count / self.context.spp))
+            self.sampling.learn(found["cell"], size * (self.number / self.context.spp))
             self.sampling.schedule()
         return samples
 
@@ -120,8 +122,10 @@ def thinned(found: dict) -> dict | None:
     if count == 0:
         return None
     step = max(_LEAST_STEP, 2 ** (count.bit_length() - 4))
-    lane = dr.arange(mi.UInt32, -(-count // step) * step)
-    index = dr.gather(mi.UInt32, index, dr.minimum(lane, count - 1))
+    lane, end = dr.arange(mi.UInt32, -(-count // step) * step), dr.opaque(mi.UInt32, count)
+    index = dr.gather(mi.UInt32, index, dr.minimum(lane, end - 1))
     kept = {name: value for name, value in found.items() if name != "active"}
     left = unpack(kept, [v if dr.width(v) == 1 else dr.gather(type(v), v, index) for v in pack(kept)])
-    return {**left, "share": dr.select(lane < count, mi.Float(1), 0)}
+    left["share"] = dr.select(lane < end, mi.Float(1), 0)
+    dr.eval(left)
+    return left

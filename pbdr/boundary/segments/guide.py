@@ -67,7 +67,9 @@ class Sampling:
         # Double precision: with a million cells the rounding of a sum in single precision is as large as a cell
         last = dr.width(self.cumulative) - 1
         total = dr.gather(mi.Float64, self.cumulative, last)
-        u = (mi.Float64(dr.arange(mi.UInt32, count)) + mi.Float64(sampler.next_1d())) / count + mi.Float64(shift)
+        # Not a literal: numbers of samples change from gradient to gradient, and kernels would with them
+        strata = dr.opaque(mi.Float64, count)
+        u = (mi.Float64(dr.arange(mi.UInt32, count)) + mi.Float64(sampler.next_1d())) / strata + mi.Float64(shift)
         u = (u - dr.floor(u)) * total
         cell = dr.binary_search(0, last, lambda i: dr.gather(mi.Float64, self.cumulative, i) <= u)
         density = dr.gather(mi.Float, self.density, cell)

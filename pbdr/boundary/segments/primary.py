@@ -102,7 +102,7 @@ class Primary(Segments):
             ray = pinhole_rays(sensor, edge.beside)
             ray.wavelengths = wavelengths
             length = dr.norm(edge.tangent) * place.extent
-            scale = length * self.sampling.rcp_pmf(cell) * (context.spp / self.count)
+            scale = length * self.sampling.rcp_pmf(cell) * (context.spp / self.number)
         seen = project(sensor, x0, at.point - x0)
         behind = project_first_vertex(sensor, pi, ray, edge.beside)
         weight = scale * _speed(edge.normal, seen.position - behind.position)

@@ -52,7 +52,7 @@ class Direct(Segments):
         bounces, rcp_probability = _bounces(context.limits.max_depth, 2, sampler)
         factor = light * response * rcp_probability
         found = _joined(
-            self, sampler, (place, at, line), lit & (dr.max(factor) > 0), factor, (bounces, rcp_pmf / self.count)
+            self, sampler, (place, at, line), lit & (dr.max(factor) > 0), factor, (bounces, rcp_pmf / self.number)
         )
         if not setting.emitters_move:
             moving = setting.attachment.moving
@@ -114,7 +114,7 @@ class Indirect(Segments):
         factor = response * rcp_pdf * rcp_probability
         # Nothing is reflected by the environment
         found = _joined(
-            self, sampler, (place, at, line), line.active & far.is_valid(), factor, (bounces, rcp_pmf / self.count)
+            self, sampler, (place, at, line), line.active & far.is_valid(), factor, (bounces, rcp_pmf / self.number)
         )
         moving = context.setting.attachment.moving
         found["active"] &= moving.has(place.owner) | moving.hit(hit_of(found["near"])) | moving.hit(far)
