@@ -1,6 +1,6 @@
 """Efficiency of silhouette sampling against Mitsuba's `prb_projective` at its best guiding, case by case.
 
-python benchmarks/boundary_efficiency.py [--cases 'shadow_*'] [--seeds 10]
+python benchmarks/boundary_efficiency.py [--cases 'shadow_*'] [--seeds 10] [--guidings none grid octree]
 
 Efficiency is 1 / (variance · time) of one number, the derivative of Σ adjoint · image in reverse mode, with 64 samples
 per pixel for each estimator, interleaved in one process. Mitsuba builds its guiding structure anew for every gradient;
@@ -31,11 +31,11 @@ CASES = (
 )  # fmt: skip
 
 
-def measure(case, seeds: int) -> dict[str, tuple[float, float, float, float]]:
+def measure(case, seeds: int, guidings: list[str]) -> dict[str, tuple[float, float, float, float]]:
     """Mean, variance, seconds per gradient and seconds per primal of each estimator."""
     scene = case.build()
     curve = case.direction.bind(scene)
-    names = ["pbdr:boundary=silhouettes", *(f"prb_projective:guiding={guiding}" for guiding in GUIDINGS)]
+    names = ["pbdr:boundary=silhouettes", *(f"prb_projective:guiding={guiding}" for guiding in guidings)]
     integrators = {name: make_integrator(f"{name},max_depth={case.max_depth}") for name in names}
     adjoint, _ = timed_primal(scene, integrators[names[0]], sensor=case.sensor, spp=1, seed=0)
     adjoint = smooth_adjoint(adjoint.shape)
@@ -51,8 +51,10 @@ def measure(case, seeds: int) -> dict[str, tuple[float, float, float, float]]:
     for name, rows in samples.items():
         values, seconds, primals = np.array(rows).T
         found[name] = values.mean(), values.var(ddof=1), float(np.median(seconds)), float(np.median(primals))
-    unguided = found["prb_projective:guiding=none"][2]
-    for guiding in GUIDINGS[1:]:
+    for guiding in guidings:
+        if guiding == "none":
+            continue
+        unguided = found["prb_projective:guiding=none"][2]
         mean, variance, seconds, primal = found[f"prb_projective:guiding={guiding}"]
         amortized = min(seconds, unguided + (seconds - unguided) / STEPS_PER_GUIDING)
         found[f"prb_projective:guiding={guiding}"] = mean, variance, amortized, primal
@@ -70,7 +72,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", default="*", help="glob over the cases that both get right")
     parser.add_argument("--seeds", type=int, default=10, help="gradients of each estimator")
+    parser.add_argument(
+        "--guidings", nargs="+", choices=GUIDINGS, default=GUIDINGS, help="of prb_projective; octrees take minutes"
+    )
     options = parser.parse_args()
+    if "none" not in options.guidings:
+        parser.error("--guidings must include 'none', by which the time of others is divided")
     mi.set_variant("llvm_ad_rgb")
     print("| case | best guiding | variance | time | efficiency | pbdr, primals | prb_projective, primals |")
     print("| --- | --- | --: | --: | --: | --: | --: |")
@@ -78,7 +85,7 @@ def main() -> None:
     for case in suite_cases("gradients"):
         if case.name not in CASES or not fnmatch.fnmatch(case.name, options.cases):
             continue
-        found = measure(case, options.seeds)
+        found = measure(case, options.seeds, list(options.guidings))
         ours = found.pop("pbdr:boundary=silhouettes")
         found = {name: one for name, one in found.items() if is_consistent(ours, one, options.seeds)}
         if not found:

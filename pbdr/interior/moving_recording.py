@@ -9,6 +9,7 @@ import mitsuba as mi
 
 from ..transport.collection import without_collection
 from ..transport.film import Pass
+from ..transport.tangents import cut_graph
 
 
 class MovingRecording:
@@ -57,3 +58,4 @@ class MovingRecording:
             begun = one.backward_pass(scene, sensor, p, begun, mi.TensorXf(adjoint), traced)
         one.end(scene, sensor, self._passes[0], begun)
         dr.eval()
+        cut_graph(scene)

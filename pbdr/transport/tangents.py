@@ -21,6 +21,16 @@ def push_tangents(scene: mi.Scene) -> None:
         dr.traverse(dr.ADMode.Forward, flags=KEEP_TANGENTS)
 
 
+def cut_graph(scene: mi.Scene) -> None:
+    """Forget how what a scene derives from its parameters depends on them, once derivatives have passed.
+
+    Gradients of the parameters stay. What is left of the graph would stand in the way of forward mode in other scenes.
+    """
+    attached = [value for _, value in mi.traverse(scene) if dr.grad_enabled(value)]
+    dr.enqueue(dr.ADMode.Forward, attached)
+    dr.traverse(dr.ADMode.Forward, flags=KEEP_TANGENTS)
+
+
 def attached_copy(value):
     """A copy of a parameter's value that carries derivatives of its own.
 
