@@ -128,7 +128,7 @@ class Recording:
 
     @without_collection
     def backward(self, adjoints: Sequence[mi.TensorXf]) -> None:
-        """Accumulate derivatives of a loss into the scene's parameters.
+        """Accumulate derivatives of a loss into the scene's parameters, once for each time that they were put into it.
 
         Args:
             adjoints: Derivative of the loss by each image. [H, W, C] each
