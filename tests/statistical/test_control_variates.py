@@ -19,6 +19,13 @@ STEPS, RUNS = 10, 32
 ROUGHNESS, TEXTURE = "ball.bsdf.alpha.value", "floor.bsdf.reflectance.data"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _let_go():
+    """Attached scenes in memory change what integrators do in other scenes."""
+    yield
+    roughness.cache_clear()
+
+
 def loss(image: mi.TensorXf) -> mi.TensorXf:
     return dr.mean(dr.square(image - 0.1), axis=None)
 
