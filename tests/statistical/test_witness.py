@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from pbdr.compare.cache import Precision, reference_for
@@ -24,6 +26,12 @@ from pbdr.compare.statistics import Criteria, bias_of, compare_blocks
 def own_cache(tmp_path_factory, monkeypatch):
     """References of one test session are shared, and none are left in the user's cache."""
     monkeypatch.setenv("PBDR_CACHE", str(tmp_path_factory.getbasetemp() / "references"))
+
+
+@pytest.fixture(autouse=True)
+def _no_other_scenes():
+    """Attached scenes that wait to be collected would attach calls in the scene of a test as well."""
+    gc.collect()
 
 
 def judged(name: str, estimator: str, *, seeds: int = 8, spp: int = 64, budget: float = 6.0):
