@@ -79,8 +79,7 @@ class DifferentialIntegrator(GradientPasses):
             for p in films.plan_passes(sensor, spp, seed, self.memory_budget):
                 camera = self.camera(sensor, p)
                 traced = self.trace(scene, camera, Primal())
-                alpha = dr.select(traced.valid, mi.Float(1), mi.Float(0))
-                image += p.weight * films.develop(camera, traced.L, alpha=alpha)
+                image += p.weight * films.develop(camera, traced.L, alpha=films.coverage(traced))
             return image
 
     @without_collection
@@ -180,7 +179,7 @@ class DifferentialIntegrator(GradientPasses):
                 L, rule = primal.L, ReplayForward(primal)
                 δL = self.trace(scene, camera, rule, active=rule.active).δL
                 self.require_gradient(rule.touched, motion)
-            dr.eval(L, δL, directions)
+            dr.eval(δL, directions, [L, motion.owner] if motion else [])
             L = self.film_radiance(L, motion)
             return films.tangent(camera, motion, L, [δL, *directions]), begun.opening
 

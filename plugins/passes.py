@@ -108,8 +108,7 @@ class GradientPasses(RBIntegrator):
             path = self.trace(scene, camera, begun.marked(scene))
             owner = registry_index(first_hit(scene, camera.ray, self.limits, mi.Bool(True))[0])
             dr.schedule(path.L, path.valid, path.memory, owner)
-            alpha = dr.select(path.valid, mi.Float(1), mi.Float(0))
-            image = films.develop(camera, path.L, alpha=alpha)
+            image = films.develop(camera, path.L, alpha=films.coverage(path))
             path = PathResult(path.L, mi.Spectrum(0), path.valid, path.memory, mi.UInt32(0))
             return TracedSet(image, path, owner)
 

@@ -143,10 +143,10 @@ class Silhouettes(BoundaryTerm):
         if sensor not in self._levels or dr.width(self._levels[sensor].after.count) != dr.width(group):
             self._levels[sensor] = levels.look_around(context, group)
         guides = self._guides.setdefault(sensor, {})
-        for kind in _kinds(context):
-            if kind.name not in guides:
-                seen = levels.Levels.of_memory(self._levels[sensor].recall(context.seed), group)
-                guides[kind.name] = self._look_around(dataclasses.replace(context, levels=seen), kind)
+        if unseen := [kind for kind in _kinds(context) if kind.name not in guides]:
+            seen = levels.Levels.of_memory(self._levels[sensor].recall(context.seed), group)
+            context = dataclasses.replace(context, levels=seen)
+            guides.update({kind.name: self._look_around(context, kind) for kind in unseen})
         return Memories(self._curves, group, self._levels[sensor], {k.name: guides[k.name] for k in _kinds(context)})
 
     def open(self, context: Context, memory: Memories | None) -> tuple[Opening, Before | None]:

@@ -87,6 +87,11 @@ def build_edges(scene: mi.Scene) -> EdgeTable | None:
     return EdgeTable(mi.ShapePtr(shapes), shape, *corners, len(table), owner, tuple(owners), ids)
 
 
+def has_instances(scene: mi.Scene) -> bool:
+    """Whether hits can lie on instances."""
+    return any(shape.class_name() == "Instance" for shape in scene.shapes())
+
+
 def placed_shapes(scene: mi.Scene, shape: mi.Shape) -> list[mi.Shape]:
     """The shapes that a shape of the scene stands for: itself, or the members of the group that it is an instance of.
 

@@ -15,7 +15,7 @@ from ..geometry.attachment import Attachment
 from ..transport import film as films
 from ..transport.collection import without_collection
 from ..transport.path import PathResult
-from ..transport.tangents import attached_copy, cut_graph, push_tangents, tangents_of
+from ..transport.tangents import attached_copy, push_tangents, tangents_of
 from ..transport.vertices import Kept
 from .allocation import PixelAllocation
 from .frozen import Frozen
@@ -159,7 +159,6 @@ class Recording:
         """
         push_tangents(self._scene)
         return tangents_of(self._scene)
-        cut_graph(self._scene)
 
     @without_collection
     def jvp(self, directions: Sequence[Mapping[str, dr.ArrayBase]]) -> list[mi.TensorXf]:

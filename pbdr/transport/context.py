@@ -13,6 +13,7 @@ import drjit as dr
 import mitsuba as mi
 
 from ..geometry.attachment import Attachment
+from ..geometry.edges import has_instances
 from .emitter import emitters_move
 from .sensor import sensor_moves
 
@@ -42,8 +43,7 @@ class Setting:
         # Not literals: kernels would be compiled anew whenever the scene's extent changes
         centre = mi.Point3f(*(dr.opaque(mi.Float, float(x)) for x in box.center()))
         extent = dr.opaque(mi.Float, max(float(dr.norm(box.extents())), 1e-6))
-        has_instances = any(shape.class_name() == "Instance" for shape in scene.shapes())
-        return cls(attachment, *moving, has_instances, centre, extent)
+        return cls(attachment, *moving, has_instances(scene), centre, extent)
 
     @property
     def surfaces_move(self) -> bool:

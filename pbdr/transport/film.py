@@ -225,9 +225,14 @@ def develop(camera: Camera, L: mi.Spectrum, *parts, alpha: mi.Float = 0, motion:
     return film.develop()
 
 
+def coverage(path: PathResult) -> mi.Float:
+    """What each camera sample adds to the alpha channel. [N]"""
+    return dr.select(path.valid, mi.Float(1), mi.Float(0))
+
+
 def develop_sets(camera: Camera, path: PathResult) -> tuple[list[mi.TensorXf], list[mi.TensorXf]]:
     """An image of each set of samples, and the filter weights of its pixels. [H, W, C] and [H, W, 1] each"""
-    alpha = dr.select(path.valid, mi.Float(1), mi.Float(0))
+    alpha = coverage(path)
     images, weights = [], []
     for k in range(camera.sets):
         images.append(develop(camera.part(k), camera.share(path.L, k), alpha=camera.share(alpha, k)))

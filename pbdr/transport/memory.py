@@ -65,18 +65,16 @@ def store(memory: dict[str, dr.Local], index: mi.UInt32, vertex: Vertex, active:
 
 def load(memory: dict[str, dr.Local], index: mi.UInt32, active: mi.Bool) -> Vertex:
     """Read one vertex of each path; lanes that are not active have no hit. [N]"""
-    pi = dr.zeros(mi.PreliminaryIntersection3f, dr.width(index))
-    for name in _HIT_FIELDS:
-        setattr(pi, name, memory[name].read(index, active))
-    pi.t = dr.select(active, pi.t, dr.inf)
-    pi.valid = pi.t < dr.inf
+    fields = {name: memory[name].read(index, active) for name in _HIT_FIELDS}
+    fields["t"] = dr.select(active, fields["t"], dr.inf)
+    pi = hit_of(fields)
     return Vertex(pi, mi.Bool(active), *(memory[name].read(index, active) for name in _FIELDS))
 
 
 def hit_fields(pi: mi.PreliminaryIntersection3f, *, has_instances: bool) -> dict:
-    """What a hit consists of, with as few numbers as scene allows. [N]"""
-    names = (*_HIT_FIELDS[:3], "shape", *(("shape_index", "instance") if has_instances else ()))
-    return {name: getattr(pi, name) for name in names}
+    """What a hit consists of; without instances no more than the shape's own. [N]"""
+    left_out = () if has_instances else ("shape_index", "instance")
+    return {name: getattr(pi, name) for name in _HIT_FIELDS if name not in left_out}
 
 
 def hit_of(fields: dict) -> mi.PreliminaryIntersection3f:

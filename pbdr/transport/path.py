@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import drjit as dr
 import mitsuba as mi
 
+from ..geometry.edges import has_instances
 from ..geometry.level_sets import is_level_set
 from ..geometry.motion import area_jacobian, material_point
 from ..geometry.sliding import meet_tangent_plane
@@ -42,8 +43,7 @@ class Traits:
             return cls(moving_emitters=False, delta_bsdfs=False)
         flags = [shape.bsdf().flags() for shape in scene.shapes() if shape.bsdf() is not None]
         special = int(mi.BSDFFlags.Delta) | int(mi.BSDFFlags.Null)
-        instanced = any(shape.class_name() == "Instance" for shape in scene.shapes())
-        return cls(emitters_move(scene), instanced or any(int(f) & special for f in flags))
+        return cls(emitters_move(scene), has_instances(scene) or any(int(f) & special for f in flags))
 
 
 @dataclasses.dataclass(frozen=True)

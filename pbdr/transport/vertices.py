@@ -9,6 +9,7 @@ import drjit as dr
 import mitsuba as mi
 
 from ..geometry.attachment import Attachment
+from ..geometry.edges import has_instances
 from ..packing import outline, pack, unpack
 from .memory import Vertex
 from .path import Traits
@@ -29,7 +30,7 @@ class Kept:
     @classmethod
     def of(cls, scene: mi.Scene, attachment: Attachment, *, reusable: bool = False) -> Kept:
         """What derivatives of a scene need, or other materials, textures and lights in the same places."""
-        instances = any(shape.class_name() == "Instance" for shape in scene.shapes())
+        instances = has_instances(scene)
         return cls(attachment, Traits.of(scene, True).delta_bsdfs, instances, reusable)
 
     @property

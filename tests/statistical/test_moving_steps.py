@@ -10,19 +10,11 @@ import pytest
 import pbdr
 from pbdr.compare.estimators import smooth_adjoint
 from pbdr.compare.statistics import assert_unbiased
-from pbdr.transport.tangents import attached_copy
 
+from .test_recording import attach
 from .test_silhouettes import area, glowing, integrator, sky, stage
 
 KEY = "box.vertex_positions"
-
-
-def attach(scene: mi.Scene, key: str) -> dr.ArrayBase:
-    """Put a copy of a parameter into the scene that takes gradients."""
-    params = mi.traverse(scene)
-    leaf, params[key] = attached_copy(params[key])
-    params.update()
-    return leaf
 
 
 def taken(leaf: dr.ArrayBase) -> np.ndarray:

@@ -11,6 +11,7 @@ import pbdr
 from pbdr.compare.estimators import smooth_adjoint
 from pbdr.compare.statistics import assert_unbiased
 from pbdr.interior import recording as recordings
+from pbdr.transport.tangents import attached_copy
 
 from .interior_cases import MOVING, STILL
 
@@ -24,14 +25,7 @@ def integrator(**properties) -> mi.Integrator:
 def attach(scene: mi.Scene, key: str) -> dr.ArrayBase:
     """A fresh copy of a parameter that carries derivatives."""
     params = mi.traverse(scene)
-    value, zero = dr.detach(params[key]), dr.opaque(mi.Float, 0)
-    is_transform = isinstance(value, mi.AffineTransform4f)
-    if is_transform:
-        leaf = value.matrix + zero
-    else:
-        leaf = type(value)(value.array + zero, value.shape) if dr.is_tensor_v(value) else type(value)(value + zero)
-    dr.enable_grad(leaf)
-    params[key] = type(value)(leaf) if is_transform else leaf
+    leaf, params[key] = attached_copy(params[key])
     params.update()
     return leaf
 
