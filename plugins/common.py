@@ -52,7 +52,7 @@ class DifferentialIntegrator(GradientPasses):
     Subclasses choose the parts; this class owns the order of passes.
     """
 
-    def __init__(self, props: mi.Properties, *, taped: bool, boundary: BoundaryTerm):
+    def __init__(self, props: mi.Properties, *, taped: bool, boundary: BoundaryTerm, derivative_sampling: bool = False):
         super().__init__(props)
         self.memory_budget = props.get("memory_budget", 1.0)
         if self.memory_budget <= 0:
@@ -62,7 +62,7 @@ class DifferentialIntegrator(GradientPasses):
         self.taped = taped
         self.boundary = boundary
         self.limits = Limits(self.max_depth, self.rr_depth, self.hide_emitters)
-        self.experience = Experience()
+        self.experience = Experience(follows_lobes=derivative_sampling)
         if mi.is_polarized:
             raise InputError(f"'{mi.variant()}' is polarized; pbdr's integrators render unpolarized light")
 
@@ -165,19 +165,19 @@ class DifferentialIntegrator(GradientPasses):
                     dr.forward_to(*attached, flags=KEEP_TANGENTS)
                 directions, end_tangents = [dr.grad(part) for part in parts], [dr.grad(end) for end in ends]
             if motion and self.boundary.field():
-                path = self.trace(scene, camera, Record())
+                path = self.trace(scene, camera, Record(), lobes=begun.lobes)
                 L = path.L
-                δL = walk_forward(self.walk(scene, path, motion, p), path.memory, path.count, end_tangents)
+                δL = walk_forward(self.walk(scene, path, motion, p, begun), path.memory, path.count, end_tangents)
             elif self.taped:
                 with dr.resume_grad():
-                    attached = self.trace(scene, camera, Taped()).L
+                    attached = self.trace(scene, camera, Taped(), lobes=begun.lobes).L
                     self.require_gradient(dr.grad_enabled(attached), motion)
                     δL = mi.Spectrum(dr.forward_to(attached, flags=KEEP_TANGENTS) if dr.grad_enabled(attached) else 0)
                 L = dr.detach(attached, True)
             else:
-                primal = self.trace(scene, camera, begun.marked(scene))
+                primal = self.trace(scene, camera, begun.marked(scene), lobes=begun.lobes)
                 L, rule = primal.L, ReplayForward(primal)
-                δL = self.trace(scene, camera, rule, active=rule.active).δL
+                δL = self.trace(scene, camera, rule, active=rule.active, lobes=begun.lobes).δL
                 self.require_gradient(rule.touched, motion)
             dr.eval(δL, directions, [L, motion.owner] if motion else [])
             L = self.film_radiance(L, motion)
@@ -191,11 +191,11 @@ class DifferentialIntegrator(GradientPasses):
                 motion = self.motion(camera, context, begun, forward=False)
                 field = self.boundary.field() if motion else None
                 taped = self.taped and field is None
-                attached = self.trace(scene, camera, Taped()).L if taped else None
+                attached = self.trace(scene, camera, Taped(), lobes=begun.lobes).L if taped else None
             if traced:
                 primal, motion = traced.path, dataclasses.replace(motion, owner=traced.owner)
             else:
-                primal = None if taped else self.trace(scene, camera, begun.marked(scene))
+                primal = None if taped else self.trace(scene, camera, begun.marked(scene), lobes=begun.lobes)
             if motion and primal:
                 dr.schedule(primal.L, primal.valid, primal.memory, motion.owner)
             L = dr.detach(attached, True) if taped else primal.L
@@ -203,8 +203,8 @@ class DifferentialIntegrator(GradientPasses):
             dr.eval(δL, adjoints)
             parts = films.attached_parts(motion)
             if field:
-                path = self.trace(scene, camera, Record())
-                ends = walk_backward(self.walk(scene, path, motion, p), path.memory, path.count, δL)
+                path = self.trace(scene, camera, Record(), lobes=begun.lobes)
+                ends = walk_backward(self.walk(scene, path, motion, p, begun), path.memory, path.count, δL)
                 dr.eval(ends)
                 parts, adjoints = [*parts, motion.origin, motion.vertex], [*adjoints, *ends]
             with dr.resume_grad():
@@ -223,6 +223,6 @@ class DifferentialIntegrator(GradientPasses):
                     dr.traverse(dr.ADMode.Backward)
             if not taped and not field:
                 rule = ReplayBackward(primal, δL)
-                self.trace(scene, camera, rule, active=rule.active)
+                self.trace(scene, camera, rule, active=rule.active, lobes=begun.lobes)
                 self.require_gradient(rule.touched, motion)
             return begun.opening
