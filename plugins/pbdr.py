@@ -33,7 +33,8 @@ class PbdrIntegrator(DifferentialIntegrator):
             Default 0.2.
         derivative_sampling: Whether paths that derivatives are made of choose directions by the derivative of a lobe
             where the roughness of a material is unknown (``alpha`` of ``roughconductor`` and ``roughplastic``,
-            ``roughness`` of ``principled``). Default false. Images of ``mi.render`` stay as they are.
+            ``roughness`` of ``principled``; others are refused). Default false. Images of ``mi.render`` stay as they
+            are; those whose paths also serve derivatives (``pbdr.record``, ``pbdr.step``) have the same mean.
         max_depth: Longest path in segments; 1 is directly visible light, −1 no limit. Default 6.
         rr_depth: Segment from which on Russian roulette ends paths. Default 5.
         hide_emitters: Whether directly visible emitters are transparent. Default false.
