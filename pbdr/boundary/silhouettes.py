@@ -167,7 +167,7 @@ class Silhouettes(BoundaryTerm):
         if opening.levels is None:
             return ()
         kinds = _kinds(context)
-        worth = [float(opening.samplings[kind.name].noise[0]) / kind.cost**0.5 for kind in kinds]
+        worth = [float(opening.samplings[kind.name].noise[0]) / kind.cost(opening.curves) ** 0.5 for kind in kinds]
         budget = self._budget(context)
         shares = [w / sum(worth) if sum(worth) > 0 else 1.0 for w in worth]
         return tuple(max(1, round(budget * 2.0 ** round(math.log2(max(share, LEAST_SHARE))))) for share in shares)

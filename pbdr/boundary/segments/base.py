@@ -26,9 +26,6 @@ class Segments(abc.ABC):
 
     name: ClassVar[str]
 
-    #: Time that a sample takes, relative to the other kinds
-    cost: ClassVar[float]
-
     def __init__(self, context: Context, curves: Curves, sampling: Sampling | None = None, count: int = 0):
         """Look at one pass.
 
@@ -42,6 +39,11 @@ class Segments(abc.ABC):
         self.count = count
         #: The same as an array: numbers of samples change from gradient to gradient, and kernels would with them [1]
         self.number = dr.opaque(mi.Float, count)
+
+    @staticmethod
+    @abc.abstractmethod
+    def cost(curves: Curves) -> float:
+        """Time that a sample takes, relative to the other kinds."""
 
     @abc.abstractmethod
     def density(self, middle: Place) -> mi.Float:
