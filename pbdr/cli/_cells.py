@@ -101,10 +101,10 @@ def cell_progress(total: int) -> Iterator[Progress]:
 
 def print_rows(rows: tuple[Row, ...]) -> None:
     """The rows as a table on stdout."""
-    from rich.console import Console
     from rich.table import Table
 
     from ..compare.report import MARKS, number, percent
+    from ._tables import print_table
 
     styles = {"consistent": "green", "biased": "red", "failed": "red", "inconclusive": "yellow", "unsupported": "dim"}
     table = Table(box=None, pad_edge=False)
@@ -124,7 +124,4 @@ def print_rows(rows: tuple[Row, ...]) -> None:
             number(row.cost, ".1f", "×"),
             row.reason,
         )
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
-    console.print(table)
+    print_table(table, pipe_width=160)

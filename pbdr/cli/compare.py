@@ -12,7 +12,6 @@ import typer
 
 from ..errors import InputError
 from ._cells import (
-    BudgetOption,
     ComponentOption,
     ImportOption,
     IntegratorsOption,
@@ -26,6 +25,7 @@ from ._cells import (
     direction,
     print_rows,
 )
+from ._outputs import check_folder
 from .options import DefineOption, VariantOption, parse_assignments, use_variant
 
 _DEFAULT_ESTIMATORS = (
@@ -67,7 +67,9 @@ def compare(
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=2, help="Independent gradients per estimator; default 16.")] = None,
     spp: Annotated[int | None, typer.Option(min=1, help="Samples per pixel of each gradient; default 64.")] = None,
-    budget: BudgetOption = 0.0,
+    budget: Annotated[
+        float | None, typer.Option(min=0.1, help="Seconds for each reference and each estimator; default 60.")
+    ] = None,
     isolate: IsolateOption = False,
     time_limit: Annotated[
         float | None,
@@ -84,6 +86,7 @@ def compare(
     command again to go on after an interruption. Seeds are added where those asked for are inconclusive. Exit code:
     0 all consistent, 1 a biased or failed row, 4 otherwise.
     """
+    check_folder(out)
     overrides = parse_assignments(define, "--define")
     use_variant(variant)
     from ..compare.study import run_study
