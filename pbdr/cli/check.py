@@ -24,9 +24,8 @@ from ._cells import (
     SppOption,
     StepOption,
     TranslateOption,
-    cell_progress,
     direction,
-    print_rows,
+    run_and_print,
 )
 from ._outputs import check_file
 from .options import DefineOption, VariantOption, parse_assignments, use_variant
@@ -84,16 +83,12 @@ def check(
     use_variant(variant)
     from ..compare.cache import Precision
     from ..compare.measure import Effort
-    from ..compare.study import Study, run_study
+    from ..compare.study import Study
 
     options = {"component": component, "translate": translate, "rotate": rotate, "scale": scale}
     if param:
-        if source.endswith(".toml"):
-            raise InputError("--param needs a scene; a job states its own parameters")
         cases, own = _scene_cases(source, overrides, param, options, step, sensor or "0"), "pbdr"
     else:
-        if source.endswith(".xml"):
-            raise InputError("a scene file needs at least one --param KEY; pbdr params SCENE lists them")
         if any(options.values()) or step is not None:
             raise InputError("--component, --translate, --rotate, --scale and --step need a --param")
         cases, own = _job_cases(source, overrides, sensor)
@@ -107,9 +102,7 @@ def check(
         use_cache=not no_cache,
         share_budget=True,
     )
-    with cell_progress(len(study.cases) * len(study.estimators)) as progress:
-        result = run_study(study, progress=progress)
-    print_rows(result.rows)
+    result = run_and_print(study)
     if json_file:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(result.to_json() + "\n", encoding="utf-8")
@@ -129,6 +122,8 @@ def _scene_cases(
     from ..compare.perturbations import default_direction
     from ..scene import load_scene, sensor_position
 
+    if source.endswith(".toml"):
+        raise InputError("--param needs a scene; a job states its own parameters")
     loaded = load_scene(source, overrides)
     keys = dict.fromkeys(key for pattern in patterns for key in _matching(loaded, pattern))
     place = sensor_position(loaded, sensor)
@@ -150,12 +145,14 @@ def _matching(scene: mi.Scene, pattern: str) -> Sequence[str]:
     return [key for key in found if key in differentiable]
 
 
-def _job_cases(source: str, overrides: dict[str, str], sensor: str | None) -> tuple[list[Case], str]:
+def _job_cases(source: str, overrides: dict[str, str], sensor: str | None = None) -> tuple[list[Case], str]:
     """Cases for all parameters of a job, as a sensor sees them, by default its first view's; and its integrator."""
     from ..compare.cases import scene_case
     from ..optimize.job import load_job
     from ..scene import load_scene, sensor_position
 
+    if source.endswith(".xml"):
+        raise InputError("a scene file needs at least one --param KEY; pbdr params SCENE lists them")
     job = load_job(source)
     overrides = {**job.scene_parameters, **overrides}
     textures = [entry.key for entry in job.parameters if entry.kind == "value"]

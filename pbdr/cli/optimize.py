@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -44,6 +44,7 @@ def optimize(
     from ..optimize import Problem, load_job
     from ..optimize.job import locate_job
     from ..optimize.loop import optimize as run_problem
+    from ..optimize.symptoms import ambiguities
 
     if minutes is not None:
         assignments = [*(assignments or []), f"minutes={minutes}"]
@@ -53,7 +54,7 @@ def optimize(
     check_folder(folder)
     problem = Problem.from_job(checked)
     title, taken = checked.description or job, partial(automatic_boundary, problem.integrator)
-    with _Display(title, steps or checked.steps, taken) as display:
+    with _Display(title, steps or checked.steps, taken, ambiguities(problem)) as display:
         try:
             result = run_problem(
                 problem, steps=steps, out=folder, resume=resume, overwrite=overwrite, progress=display.show
@@ -79,8 +80,8 @@ def _resume_command(
 class _Display:
     """A progress bar on a terminal; plain lines elsewhere."""
 
-    def __init__(self, title: str, steps: int, boundary: Callable[[], str | None]):
-        self.title, self.steps, self.boundary = title, steps, boundary
+    def __init__(self, title: str, steps: int, boundary: Callable[[], str | None], remarks: Sequence[str]):
+        self.title, self.steps, self.boundary, self.remarks = title, steps, boundary, remarks
         self.is_terminal = sys.stdout.isatty()
         self.interrupted = ""
         self._bar = None
@@ -104,9 +105,13 @@ class _Display:
         """Report one step."""
         if self.boundary and (name := self.boundary()):
             print(f"boundary: {name}, chosen by boundary = 'auto'")
-        self.boundary = None
+        for remark in self.remarks:
+            print(f"note: {remark}", file=sys.stderr)
+        self.boundary, self.remarks = None, ()
         if step.problem:
             print(f"step {step.index}: {step.problem}; the step is left out", file=sys.stderr)
+        for note in step.notes:
+            print(f"step {step.index}: {note}", file=sys.stderr)
         if self._bar:
             said = f"loss {step.loss:.3g}  {1000 * step.seconds:.0f} ms per step"
             self._bar.update(self._task, completed=step.index + 1, description=said)

@@ -241,6 +241,23 @@ def test_help_is_wrapped_by_the_terminal(pbdr_command):
     assert paragraphs and not any("\n" in text.replace("\n\n", "") for text in paragraphs)
 
 
+def test_what_may_go_wrong_is_said_once_on_stderr(capsys):
+    from pbdr.cli.optimize import _Display
+    from pbdr.optimize.outcome import Step
+
+    with _Display("title", 2, lambda: None, ["light and colour are unknown"]) as display:
+        display.show(Step(0, 2, 1.0, 0.1, "", notes=("a spike",)))
+        display.show(Step(1, 2, 1.0, 0.1, ""))
+    assert capsys.readouterr().err == "note: light and colour are unknown\nstep 0: a spike\n"
+
+
+def test_a_loss_that_has_risen_is_not_called_lower():
+    from pbdr.cli.optimize import _change
+
+    assert _change(3.0, 2.0) == " (1.5 times lower)" and _change(2.0, 3.0) == " (1.5 times higher)"
+    assert _change(200.0, 1.0) == " (200 times lower)" and _change(1.0, 0.0) == ""
+
+
 def test_a_narrow_terminal_gets_blocks_in_place_of_a_table(monkeypatch, capsys):
     from rich.console import Console
     from rich.table import Table
