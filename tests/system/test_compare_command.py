@@ -267,7 +267,7 @@ def test_a_derivative_that_the_scenes_integrator_leaves_out_is_taken_from_pbdr(p
         images[spec] = np.array(mi.Bitmap(str(file)))
         leaves_out = {None: "PathIntegrator leaves out", "prb": "PRBIntegrator leaves out"}
         assert leaves_out.get(spec, "") in outcome.stderr and bool(outcome.stderr) == (spec in leaves_out)
-    np.testing.assert_array_equal(images[None], images["pbdr"])
+    np.testing.assert_allclose(images[None], images["pbdr"], rtol=1e-3, atol=1e-5)
     assert np.abs(images["pbdr"] - images["prb"]).max() > 0.1
 
 
