@@ -31,7 +31,7 @@ def check_folder(folder: Path) -> None:
     absolute = folder.absolute()
     existing = next(place for place in (absolute, *absolute.parents) if os.path.lexists(place))
     if not existing.is_dir():
-        raise InputError(f"the folder '{folder}' cannot be made: '{existing}' is no folder")
+        raise InputError(f"the folder '{folder}' cannot be made: '{existing}' is a file")
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
