@@ -37,7 +37,9 @@ class RoughLobe:
     beckmann: mi.Bool  #: whether their distribution is Beckmann's, else GGX [N]
 
     @classmethod
-    def at(cls, lobes: RoughLobes | None, bsdf: mi.BSDFPtr, si: mi.SurfaceInteraction3f, active: mi.Bool):
+    def at(
+        cls, lobes: RoughLobes | None, bsdf: mi.BSDFPtr, si: mi.SurfaceInteraction3f, active: mi.Bool
+    ) -> RoughLobe | None:
         """Look the lobes of surface points up; None if there are none in the scene."""
         if lobes is None:
             return None
