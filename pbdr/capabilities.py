@@ -74,8 +74,9 @@ def _handles_motion(integrator: mi.Integrator, scene: mi.Scene, info: ParameterI
 
 
 def _beyond_projective(scene: mi.Scene, info: ParameterInfo) -> bool:
-    """Whether a parameter moves what projective integrators do not follow: sensors, point lights, level sets."""
-    owners = [*scene.sensors(), *scene.emitters(), *(s for s in scene.shapes() if s.class_name() == level_sets.KIND)]
+    """Whether a parameter moves what projective integrators do not follow, among it level sets and instances."""
+    shapes = [shape for shape in scene.shapes() if shape.class_name() in (level_sets.KIND, "Instance")]
+    owners = [*scene.sensors(), *scene.emitters(), *shapes]
     return any(info.key.startswith(f"{owner.id()}.") for owner in owners)
 
 

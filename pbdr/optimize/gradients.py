@@ -8,6 +8,7 @@ import drjit as dr
 import mitsuba as mi
 import numpy as np
 
+from ..errors import InputError
 from .problem import Problem
 from .views.pictures import attached_pictures, recorded_pictures
 
@@ -58,12 +59,25 @@ def _differentiate_view(problem, latents, index, spp, seeds, weight, crossed) ->
 
     if recorded := recorded_pictures(problem, view, latents, spp, seed, crossed=crossed):
         loss = recorded.objective(recorded.pictures) * weight
+        _require_gradient(problem, recorded.pictures, loss, view.name)
         dr.backward(loss)
         recorded.finish()
         return loss if recorded.loss is None else recorded.loss * weight
-    loss = problem.objective(attached_pictures(problem, view, latents, spp, seed)) * weight
-    dr.backward(loss)
+    pictures = attached_pictures(problem, view, latents, spp, seed)
+    loss = problem.objective(pictures) * weight
+    if pictures:
+        _require_gradient(problem, pictures, loss, view.name)
+        dr.backward(loss)
     return loss
+
+
+def _require_gradient(problem: Problem, pictures: Mapping, loss: mi.TensorXf, name: str) -> None:
+    if not dr.grad_enabled(loss):
+        what = " and ".join(sorted(pictures))
+        raise InputError(
+            f"the loss of view '{name}', which looks at {what}, does not depend on "
+            + ", ".join(f"'{variable.key}'" for variable in problem.variables[:3])
+        )
 
 
 def _sums(problem: Problem, latents: Mapping[str, mi.Float]) -> list[mi.Float]:

@@ -272,6 +272,13 @@ def test_suns_and_skies_are_refused(name: str) -> None:
         )
 
 
+def test_a_sun_that_moves_is_refused() -> None:
+    """Mitsuba marks its direction as differentiable, but the derivative leaves the sun's disc out: a tenth is left."""
+    sky = lit({"type": "sunsky", "id": "sky", "sun_direction": [0, -0.6, 0.8]})
+    with pytest.raises(InputError, match=r"'sky.sun_direction' cannot be differentiated: .*disc moves"):
+        pbdr.Problem.from_scene(sky, ["sky.sun_direction"], [np.zeros((24, 24, 3), np.float32)])
+
+
 def test_logarithms_between_bounds() -> None:
     mapping = find_reparameterization("log", "alpha", (1e-3, 1.0))
     variable = Variable("alpha", (3,), (1e-3, 1.0), 0.1, mapping, np.array([0.002, 0.1, 0.9]), None)
