@@ -52,6 +52,13 @@ class Problem:
     schedules: Mapping[str, ScheduleEntry] = dataclasses.field(default_factory=dict)  #: by key, where not the job's
     memory: Memory | None = None  #: of earlier steps, where the job wants one
 
+    def __repr__(self) -> str:
+        def count(number: int, what: str) -> str:
+            return f"{number} {what}" + "s" * (number != 1)
+
+        unknown = ", ".join(variable.key for variable in self.variables[:4]) + ", …" * (len(self.variables) > 4)
+        return f"Problem({unknown}; {count(len(self.views), 'view')}, {count(self.job.steps, 'step')})"
+
     @classmethod
     def from_job(cls, source: str | Path | Job, overrides: Mapping[str, str] | None = None) -> Problem:
         """Load a job file and all that it names.

@@ -561,7 +561,7 @@ def test_from_scene_takes_arrays(tmp_path: Path) -> None:
     assert first.target.shape == second.target.shape == (16, 16, 3)
     assert np.allclose(problem.variables[0].initial, [0.1, 0.2, 0.3]) and problem.variables[0].truth[1] == 0.3
     assert pbdr.optimize(problem, out=tmp_path / "run").steps == 1
-    assert pbdr.Problem.from_scene(scene, WALL, [target]).variables[0].key == WALL
+    assert repr(pbdr.Problem.from_scene(scene, WALL, [target])) == f"Problem({WALL}; 1 view, 100 steps)"
 
 
 def test_films_of_luminance_and_names_with_slashes(tmp_path: Path) -> None:
