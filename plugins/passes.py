@@ -176,16 +176,16 @@ class GradientPasses(RBIntegrator):
             adjoint: Derivative of the loss by the image, in reverse mode. [H, W, C]
         """
 
-        def radiance(sampler: mi.Sampler, ray: mi.Ray3f, active: mi.Bool, limits: Limits) -> mi.Spectrum:
+        def paths(sampler: mi.Sampler, ray: mi.Ray3f, active: mi.Bool, limits: Limits) -> PathResult:
             with dr.suspend_grad():
                 traits = Traits.of(scene, False)
                 return trace_path(
                     scene, sampler, ray,
                     rule=Primal(), limits=limits, traits=traits, origin=mi.Point3f(0), active=mi.Bool(active),
-                ).L  # fmt: skip
+                )  # fmt: skip
 
         return Context(
-            scene, sensor, p.spp, p.seed, self.limits, radiance, begun.setting, None, begun.crosses_film_edges,
+            scene, sensor, p.spp, p.seed, self.limits, paths, begun.setting, None, begun.crosses_film_edges,
             begun.opening.levels if begun.opening else None, adjoint,
         )  # fmt: skip
 
@@ -210,18 +210,23 @@ class GradientPasses(RBIntegrator):
         )  # fmt: skip
 
     @staticmethod
-    def film_radiance(L: mi.Spectrum, motion: films.Motion | None) -> mi.Spectrum:
-        """Radiance that moves on the film: an image at rest is linear in it, and it need not be known.
+    def film_light(
+        context: Context, L: mi.Spectrum, valid: mi.Bool, motion: films.Motion | None
+    ) -> tuple[mi.Spectrum, mi.Float]:
+        """Radiance and coverage that move on the film: an image at rest is linear in them, and they need not be known.
 
-        Leaving it unevaluated lets the primal and the replay pass share one kernel.
+        Leaving them unevaluated lets the primal and the replay pass share one kernel.
         """
         if motion is None:
-            return dr.zeros(mi.Spectrum, dr.width(L))
-        dr.eval(L)
+            return dr.zeros(mi.Spectrum, dr.width(L)), mi.Float(0)
+        alpha = mi.Float(0)
+        if films.has_alpha(context.sensor.film()):
+            alpha = dr.select(valid, mi.Float(1), 0) - context.covered(motion.owner != 0)
+        dr.eval(L, alpha)
         if motion.levels is None:
-            return L
+            return L, alpha
         motion.levels.learn(motion.owner, L)
-        return L - motion.levels.of_owner(motion.owner)
+        return L - motion.levels.of_owner(motion.owner), alpha
 
     @staticmethod
     def require_gradient(touched: bool, motion) -> None:

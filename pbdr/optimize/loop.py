@@ -90,7 +90,7 @@ def _images(problem: Problem) -> dict[str, np.ndarray]:
     """Targets and masks by name."""
     images = {f"target of {view.name}": np.array(view.target) for view in problem.views}
     for view in problem.views:
-        others = {"mask": view.mask, "depth": view.depth, "normals": view.normals}
+        others = {"mask": view.mask, "depth": view.depth, "normals": view.normals, "alpha": view.alpha}
         images |= {f"{what} of {view.name}": np.array(image) for what, image in others.items() if image is not None}
     return images
 

@@ -10,6 +10,7 @@ import drjit as dr
 import mitsuba as mi
 import numpy as np
 
+from ..capabilities import is_own
 from ..errors import InputError
 from ..gradient_step import Memory
 from ..integrators import make_integrator
@@ -26,7 +27,7 @@ from .poses import Pose
 from .priors import Prior, make_priors
 from .schedules import ScheduleEntry
 from .unknowns import make_unknowns
-from .views.view import View, make_view, split_arrays
+from .views.view import View, make_view, require_alpha, split_arrays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +142,7 @@ class Problem:
             make_view(scene, entry, position, {} if arrays is None else arrays[position])
             for position, entry in enumerate(job.views)
         ]
-        _check_views(views, objective, unknowns.moving)
+        _check_views(views, objective, unknowns.moving, is_own(integrator))
         if job.control_variate or job.allocation:
             _check_memory(objective, unknowns.moving)
         values = {variable.key: variable for variable in unknowns.variables if variable.in_scene}
@@ -228,20 +229,26 @@ def _load_for(job: Job) -> mi.Scene:
     return load_scene(job.scene, job.scene_parameters, float_textures=keys)
 
 
-def _check_views(views: Sequence[View], objective: Objective, moving: str) -> None:
-    """Refuse views that lack what a loss looks at or are too small for it, and backgrounds without a derivative."""
+def _check_views(views: Sequence[View], objective: Objective, moving: str, is_own_integrator: bool) -> None:
+    """Refuse views that lack what a loss looks at or are too small for it, and alpha whose derivative is not known."""
     levels = max(term.pyramid for term in objective.terms)
     for position, view in enumerate(views):
         if min(view.target.shape[:2]) <= 2 ** (levels - 2):
             raise InputError(f"views.{position}: its image is too small for a pyramid of {levels} levels")
     for what in objective.pictures - {"image"}:
         if all(getattr(view, what) is None for view in views):
-            raise InputError(f"a loss looks at {what}, but no view has an entry '{what}'")
+            lack = "target has an alpha channel" if what == "alpha" else f"view has an entry '{what}'"
+            raise InputError(f"a loss looks at {what}, but no {lack}")
+    if "alpha" in objective.pictures and not moving:
+        raise InputError("a loss looks at alpha, but no unknown moves anything, and only that changes alpha")
     for position, view in enumerate(views):
-        if view.background is not None and moving:
+        if "alpha" in objective.pictures and view.alpha is not None:
+            require_alpha(view.sensor, f"views.{position}: a loss of alpha")
+        who = "a loss looks at" if "alpha" in objective.pictures else "'background' needs" if view.background else ""
+        if who and moving and not is_own_integrator:
             raise InputError(
-                f"views.{position}: with '{moving}' unknown, which moves outlines, 'background' must be black: the "
-                "coverage of pixels has no derivative"
+                f"views.{position}: only pbdr's integrators are known to differentiate alpha, which {who} while "
+                f"'{moving}' moves outlines; choose [integrator] type = 'pbdr'"
             )
 
 

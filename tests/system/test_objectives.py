@@ -241,10 +241,39 @@ def test_alpha_of_targets(tmp_path: Path) -> None:
     write_image(tmp_path / "target.exr")
     with pytest.raises(InputError, match="has no alpha channel"):
         pbdr.Problem.from_job(tmp_path, {"views.0.alpha": "mask"})
-    moving = {"parameters.1.key": "box.vertex_positions", "parameters.1.initial": "current"}
-    moving |= {"integrator.boundary": "silhouettes", "views.0.alpha": "composite", "views.0.background": "[1, 1, 1]"}
-    with pytest.raises(InputError, match="'background' must be black"):
-        pbdr.Problem.from_job(tmp_path, entry | moving)
+    with pytest.raises(InputError, match="but no target has an alpha channel"):
+        pbdr.Problem.from_job(tmp_path, {"losses": "[{ of = 'alpha' }]"})
+    with pytest.raises(InputError, match="no unknown moves anything"):
+        pbdr.Problem.from_job(tmp_path, entry | {"losses": "[{ of = 'alpha' }]"})
+    moving = entry | {"parameters.1.key": "box.vertex_positions", "parameters.1.initial": "current"}
+    moving |= {"integrator.type": "prb_projective", "views.0.alpha": "composite", "views.0.background": "[1, 1, 1]"}
+    with pytest.raises(InputError, match="only pbdr's integrators"):
+        pbdr.Problem.from_job(tmp_path, moving)
+
+
+@pytest.mark.parametrize("loss", [{"type": "l2", "of": "alpha"}, {"type": "silhouette", "of": "alpha"}, "background"])
+def test_outlines_are_recovered_from_alpha(tmp_path: Path, loss: dict | str) -> None:
+    """The place of a box that stands before nothing and reflects little."""
+    file = write_scene(tmp_path)
+    nothing = '"rgba"/><rfilter'
+    file.write_text(
+        file.read_text().replace('"rgb"/><rfilter', nothing).replace('<scale value="2"/>', '<scale value="0.1"/>')
+    )
+    true = load_scene(file)
+    params = mi.traverse(true)
+    points = np.array(params["box.vertex_positions"]).reshape(-1, 3) + np.float32([0.3, -0.2, 0])
+    params["box.vertex_positions"] = points.ravel()
+    params.update()
+    target = np.array(mi.render(true, integrator=mi.load_dict(SETTINGS["integrator"]), spp=1024, seed=7))
+    settings = {"losses": [loss]} if isinstance(loss, dict) else {"loss": "l2"}
+    view = {"target": "", **({} if isinstance(loss, dict) else {"alpha": "composite", "background": [5, 5, 5]})}
+    pose = {"kind": "pose", "translation": {"initial": [0, 0, 0], "learning_rate": 0.03}}
+    problem = pbdr.Problem.from_scene(
+        load_scene(file), {"box": pose}, [target], views=[view], steps=45, **settings, **SETTINGS
+    )
+    result = pbdr.optimize(problem, out=tmp_path / "run")
+    found = np.array(result.values["box.translation"])
+    assert np.abs(found[:2] - [0.3, -0.2]).max() < 0.02, found
 
 
 def test_background_stands_behind_renderings(tmp_path: Path) -> None:

@@ -89,7 +89,9 @@ class Segments(abc.ABC):
         """
         samples, size = self.film_samples(found)
         share = found["share"]
-        samples = dataclasses.replace(samples, value=samples.value * share, weight=samples.weight * share)
+        parts = {name: getattr(samples, name) for name in ("value", "weight", "coverage")}
+        parts = {name: part * share for name, part in parts.items() if part is not None}
+        samples = dataclasses.replace(samples, **parts)
         with dr.suspend_grad():
             size *= share
             if by_adjoint:

@@ -15,6 +15,9 @@ from .pointwise import RELATIVE_OFFSET
 from .registry import PAIRED, Loss, find_loss
 from .unbiased import COUNTERPARTS
 
+#: Pictures that the integrator renders
+SPLATTED = frozenset({"image", "alpha"})
+
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
@@ -36,7 +39,7 @@ class Term:
     name: str
     function: Loss
     weight: float = 1.0
-    of: str = "image"  #: image, depth or normals
+    of: str = "image"  #: image, alpha, depth or normals
     tonemap: str = "none"
     pyramid: int = 1  #: levels, each of half the resolution of the one before
 
@@ -104,12 +107,12 @@ class Objective:
     def crossed(self) -> Objective | None:
         """The losses as products of two independent renderings, whose derivatives may share the samples of both.
 
-        None unless each loss of an image is a squared error of linear radiance: other losses bend the noise of the
-        rendering that they look at, and half the samples would bend it more.
+        None unless each loss of an image or its alpha is a squared error of linear values: other losses bend the noise
+        of the rendering that they look at, and half the samples would bend it more.
         """
         terms = []
         for term in self.terms:
-            if term.of != "image":
+            if term.of not in SPLATTED:
                 terms.append(term)
                 continue
             function = term.function if term.is_paired else COUNTERPARTS.get(term.function)
@@ -120,7 +123,7 @@ class Objective:
 
     @property
     def pictures(self) -> set[str]:
-        """What it looks at: ``image``, ``depth``, ``normals``."""
+        """What it looks at: ``image``, ``alpha``, ``depth``, ``normals``."""
         return {term.of for term in self.terms}
 
     def residuals(self, picture: Picture) -> mi.Float:

@@ -30,11 +30,11 @@ def read_image(path: str, color_space: str | None, where: str) -> np.ndarray:
     return np.array(linear, dtype=np.float32)
 
 
-def read_alpha(path: str, color_space: str | None, where: str) -> np.ndarray:
-    """The coverage that an image file holds beside its colours. [H, W, 1]"""
+def read_alpha(path: str, color_space: str | None, where: str) -> np.ndarray | None:
+    """The coverage that an image file holds beside its colours, if it does. [H, W, 1]"""
     bitmap = _open(path, color_space, where)
     if not bitmap.has_alpha():
-        raise InputError(f"{where}: 'alpha' is set, but the image '{path}' has no alpha channel")
+        return None
     pixels = bitmap.convert(mi.Bitmap.PixelFormat.RGBA, mi.Struct.Type.Float32, srgb_gamma=False)
     return np.array(pixels, dtype=np.float32)[..., 3:]
 

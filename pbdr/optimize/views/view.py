@@ -34,6 +34,7 @@ class View:
     background: tuple[float, float, float] | None = None  #: radiance behind all shapes, if it is to be added
     depth: mi.TensorXf | None = None  #: distance of the first hit from the sensor; 0 where unknown [H, W, 1]
     normals: mi.TensorXf | None = None  #: of the first hit, world space; 0 where unknown [H, W, 3]
+    alpha: mi.TensorXf | None = None  #: of the target, if it has any [H, W, 1]
 
 
 def split_arrays(
@@ -95,8 +96,9 @@ def make_view(scene: mi.Scene, entry: ViewEntry, position: int, arrays: Mapping[
     if count := int((~np.isfinite(target)).sum()):
         raise InputError(f"{where}: {name} has {count} values that are NaN or infinite")
     mask = _read_mask(entry, arrays.get("mask"), (height, width), where)
+    alpha = _alpha(entry, target, image, where)
     if entry.alpha != "ignore":
-        target, mask = _with_alpha(entry, target, mask, image, where)
+        target, mask = _with_alpha(entry, target, mask, alpha, where, in_memory=image is not None)
     known = {"depth": 1, "normals": 3}
     geometry = {
         what: _read_geometry(arrays.get(what, getattr(entry, what)), what, n, (height, width), where)
@@ -107,7 +109,9 @@ def make_view(scene: mi.Scene, entry: ViewEntry, position: int, arrays: Mapping[
     background = _background(entry, sensor, where)
     mask = None if mask is None else mi.TensorXf(mask)
     target = mi.TensorXf(_like_film(target[..., :3], sensor, where))
-    return View(label, sensor, target, mask, _exposure(entry.exposure, label), background, **geometry)
+    exposure = _exposure(entry.exposure, label)
+    alpha = None if alpha is None else mi.TensorXf(np.ascontiguousarray(alpha))
+    return View(label, sensor, target, mask, exposure, background, **geometry, alpha=alpha)
 
 
 def _like_film(target: np.ndarray, sensor: mi.Sensor, where: str) -> np.ndarray:
@@ -136,18 +140,32 @@ def _read_mask(entry: ViewEntry, array: np.ndarray | None, size: tuple[int, int]
     return mask
 
 
+def _alpha(entry: ViewEntry, target: np.ndarray, image: np.ndarray | None, where: str) -> np.ndarray | None:
+    """The alpha channel of a target. [H, W, 1]"""
+    if image is None:
+        return read_alpha(entry.target, entry.color_space, where)
+    return target[..., 3:] if target.shape[-1] == 4 else None
+
+
 def _with_alpha(
-    entry: ViewEntry, target: np.ndarray, mask: np.ndarray | None, image: np.ndarray | None, where: str
+    entry: ViewEntry,
+    target: np.ndarray,
+    mask: np.ndarray | None,
+    alpha: np.ndarray | None,
+    where: str,
+    *,
+    in_memory: bool,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Target and mask after the target's alpha channel has had its effect."""
-    if image is None:
-        alpha = read_alpha(entry.target, entry.color_space, where)
-    elif target.shape[-1] == 4:
-        alpha = target[..., 3:]
-    else:
-        raise InputError(f"{where}: 'alpha' is set, but the target has {target.shape[-1]} channels, not 4")
+    if alpha is None:
+        what = (
+            f"target has {target.shape[-1]} channels, not 4"
+            if in_memory
+            else f"image '{entry.target}' has no alpha channel"
+        )
+        raise InputError(f"{where}: 'alpha' is set, but the {what}")
     color = target[..., :3]
-    is_straight = image is None and is_low_range(entry.target)
+    is_straight = not in_memory and is_low_range(entry.target)
     if entry.alpha == "mask":
         # Colours multiplied with alpha are divided by it where they count
         color = color if is_straight else np.where(alpha > 0, color / np.maximum(alpha, 1e-6), color)
@@ -162,9 +180,18 @@ def _with_alpha(
 def _background(entry: ViewEntry, sensor: mi.Sensor, where: str) -> tuple[float, float, float] | None:
     if not any(entry.background):
         return None
-    if not sensor.film().flags() & int(mi.FilmFlags.Alpha):
-        raise InputError(f"{where}: 'background' needs a film with pixel_format 'rgba'; '{sensor.id()}' has no alpha")
+    require_alpha(sensor, f"{where}: 'background'")
     return entry.background
+
+
+def require_alpha(sensor: mi.Sensor, what: str) -> None:
+    """Refuse films without alpha.
+
+    Args:
+        what: Needs alpha, for the error sentence.
+    """
+    if not sensor.film().flags() & int(mi.FilmFlags.Alpha):
+        raise InputError(f"{what} needs a film with pixel_format 'rgba'; '{sensor.id()}' has no alpha")
 
 
 def _exposure(entry: float | ExposureEntry, label: str) -> float | Variable:
@@ -208,8 +235,7 @@ def over_background(image: mi.TensorXf, view: View) -> mi.TensorXf:
     color = image[..., :3]
     if view.background is None:
         return color
-    # Coverage has no derivative; moving shapes over another background than black are refused
-    return color + (1 - dr.detach(image[..., 3:4])) * mi.TensorXf(np.float32(view.background).reshape(1, 1, 3))
+    return color + (1 - image[..., 3:4]) * mi.TensorXf(np.float32(view.background).reshape(1, 1, 3))
 
 
 def exposed(color: mi.TensorXf, view: View, latents: Mapping[str, mi.Float], other: mi.TensorXf | None) -> mi.TensorXf:
