@@ -102,8 +102,9 @@ def _beyond_projective(scene: mi.Scene, info: ParameterInfo) -> bool:
 def _name(integrator: mi.Integrator) -> str:
     if term := _boundary(integrator):
         return f"{type(integrator).__name__} with boundary = '{term.name}'"
-    kind = type(integrator).__name__
-    return kind if kind != "Integrator" else integrator.class_name()
+    # Compiled integrators share the classes of their interfaces, those written in Python the name of theirs
+    is_compiled = type(integrator).__module__ == "mitsuba"
+    return integrator.class_name() if is_compiled else type(integrator).__name__
 
 
 def _alternative(scene: mi.Scene, info: ParameterInfo) -> str:

@@ -71,6 +71,8 @@ class Job(Section):
 def locate_job(source: str | Path) -> Path:
     """The job file that a path, a folder, a bundled scene's name or ``NAME/FILE`` of a bundled job means."""
     path = Path(source)
+    if path.suffix == ".xml":
+        raise InputError(f"'{source}' is a scene; a job is a TOML file that names a scene, views and parameters")
     if path.is_file():
         return path
     if path.is_dir() and (path / "job.toml").is_file():
@@ -296,6 +298,9 @@ def _with_absolute_paths(job: Job, folder: Path) -> Job:
 
     bundled = resources.folder("scenes") / job.scene / "scene.xml"
     scene = str(bundled) if bundled.is_file() and not (folder / job.scene).exists() else absolute(job.scene)
+    if not Path(scene).exists() and Path(job.scene).name == job.scene and not Path(job.scene).suffix:
+        hint = suggestion(job.scene, resources.scene_names(), allowed="bundled")
+        raise InputError(f"'scene' is '{job.scene}', which is neither a file beside the job nor a bundled scene{hint}")
     views = [with_absolute_images(view, folder) for view in job.views]
     files = {"value": ("initial", "true"), "mesh": ("true",), "pose": (), "look_at": ()}
     parameters = [

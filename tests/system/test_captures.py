@@ -181,6 +181,9 @@ def test_captures_that_are_refused(tmp_path: Path) -> None:
         ({"camera_model": "OPENCV_FISHEYE"}, "are not pinhole cameras"),
         ({"frames": [{**data["frames"][0], "file_path": "images/gone.png"}]}, "gone.png' does not exist"),
         ({"frames": [{**data["frames"][0], "transform_matrix": np.zeros((4, 4)).tolist()}]}, "no rotation"),
+        ({"frames": [{**data["frames"][0], "transform_matrix": [["a"], [0, 1]]}]}, "must hold 4 × 4 numbers"),
+        ({"fl_x": "wide"}, "'fl_x' must be a number, got 'wide'"),
+        ({"frames": [1]}, "no list 'frames'"),
     ):
         file.write_text(json.dumps(data | change))
         with pytest.raises(InputError, match=re.escape(words)), np.errstate(invalid="ignore"):

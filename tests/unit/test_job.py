@@ -52,6 +52,18 @@ def test_bundled_jobs_and_scenes_are_found_by_name(tmp_path: Path) -> None:
     assert load_job(job).scene == str(folder("scenes") / "cornell_box" / "scene.xml")
 
 
+def test_a_scene_in_place_of_a_job(tmp_path: Path) -> None:
+    (tmp_path / "scene.xml").touch()
+    with pytest.raises(InputError, match="is a scene; a job is a TOML file"):
+        load_job(tmp_path / "scene.xml")
+
+
+def test_a_misspelled_bundled_scene(tmp_path: Path) -> None:
+    job = write_job(tmp_path, old='scene = "scene.xml"', new='scene = "cornel_box"')
+    with pytest.raises(InputError, match="nor a bundled scene; did you mean 'cornell_box'"):
+        load_job(job)
+
+
 def test_resolved_job_reads_back(tmp_path: Path) -> None:
     job = load_job(write_job(tmp_path), {"parameters.0.bounds": "[0, inf]", "optimizer.beta_2": "0.9"})
     (tmp_path / "elsewhere").mkdir()
