@@ -95,6 +95,10 @@ class FilmSamples:
         return [self.value, self.weight, *([] if self.coverage is None else [self.coverage])]
 
 
+#: Attaches boundary samples to the scene's parameters; every call does it anew, of equal values
+Source = Callable[[], Sequence[FilmSamples]]
+
+
 @dataclasses.dataclass(frozen=True)
 class Camera:
     """Camera samples of one pass."""

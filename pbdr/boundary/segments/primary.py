@@ -7,7 +7,7 @@ import dataclasses
 import drjit as dr
 import mitsuba as mi
 
-from ...geometry.curves import Place, Touch, touch
+from ...geometry.curves import Curves, Place, Touch, touch
 from ...transport.film import FilmSamples, coverage, has_alpha, in_sampled_area
 from ...transport.memory import hit_fields, hit_of
 from ...transport.path import first_hit
@@ -41,7 +41,10 @@ class Primary(Segments):
     """
 
     name = "primary"
-    cost = 1.0
+
+    @staticmethod
+    def cost(curves: Curves) -> float:
+        return 1.0
 
     def _vertex(self) -> mi.Point3f:
         return self.context.sensor.world_transform() @ mi.Point3f(0)
