@@ -96,12 +96,15 @@ class GradientPasses(RBIntegrator):
         """The passes of a gradient and what they share; refuses what cannot be differentiated.
 
         Args:
-            keep: Whether :meth:`trace_set` will be asked for the image of a single pass.
+            keep: Whether :meth:`trace_set` will be asked for the image, should one pass be enough.
         """
         with dr.resume_grad():
             begun = Begun(Setting.of(scene, sensor, self.experience.attachment(scene)))
-        share = (KEPT_SHARE if keep else MOVING_SHARE) if begun.setting.moves else 1
-        passes = films.plan_passes(sensor, spp, seed, self.memory_budget, share=share)
+        shares = [KEPT_SHARE, MOVING_SHARE] if keep else [MOVING_SHARE]
+        for share in shares if begun.setting.moves else [1]:
+            passes = films.plan_passes(sensor, spp, seed, self.memory_budget, share=share)
+            if len(passes) == 1:
+                break
         if not begun.setting.moves:
             return passes, begun
         p = passes[0]

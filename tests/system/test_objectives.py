@@ -399,6 +399,17 @@ def test_samples_by_steps() -> None:
     assert [control.spp(step) for step in (0, 9, 10, 19, 20, 99)] == [4, 4, 16, 16, 64, 64]
 
 
+@pytest.mark.parametrize(("later", "is_plateau"), [(0.96, True), (0.94, False), (1.5, True)])
+def test_a_plateau_is_a_mean_loss_that_hardly_falls(later: float, is_plateau: bool) -> None:
+    control = control_of(stopping={"patience": 4, "tolerance": 0.05})
+    for loss in (0.8, 1.2, 1.1, 0.9):
+        control.observe(loss, {})
+        assert not control.is_plateau(), "too few steps to compare"
+    for change in (-0.1, 0.1, 0.2, -0.2):
+        control.observe(later + change, {})
+    assert control.is_plateau() == is_plateau
+
+
 def test_a_plateau_ends_the_run(tmp_path: Path, photo: np.ndarray) -> None:
     result = recover(tmp_path, photo, steps=300, stopping={"patience": 15, "tolerance": 0.05})
     assert result.end == "plateau" and 30 <= result.steps < 200
