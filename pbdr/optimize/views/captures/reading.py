@@ -26,10 +26,10 @@ def read_captures(source: str | Path, images: Path | None = None) -> list[Captur
         >>> captures = read_captures("lego/transforms_train.json")
     """
     path = Path(source)
-    if path.suffix == ".json" and path.is_file():
-        captures = read_transforms(path)
-    elif path.suffix == ".npz" and path.is_file():
-        captures = read_projections(path)
+    if path.suffix in (".json", ".npz") and path.is_file():
+        if images:
+            raise InputError(f"a folder of images is for COLMAP models; '{source}' says itself where its images are")
+        captures = read_transforms(path) if path.suffix == ".json" else read_projections(path)
     elif path.is_dir():
         captures = _read_folder(path, images)
     else:
