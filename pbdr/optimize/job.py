@@ -30,10 +30,7 @@ from .priors import PriorEntry
 from .schedules import SamplingEntry, ScheduleEntry, StoppingEntry
 from .section import Positive, Section
 from .user_functions import is_import_path, locate_function
-from .views.entry import ExposureEntry, View
-
-#: Entries of a view that name files
-IMAGES = ("target", "mask", "depth", "normals")
+from .views.entry import IMAGES, ExposureEntry, View
 
 
 class Job(Section):
@@ -130,6 +127,8 @@ def _read_views(file: Path, folder: Path) -> list:
         views = tomllib.loads(file.read_text(encoding="utf-8"))["views"]
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError) as error:
         raise InputError(f"{file}: not a TOML file with a list 'views': {error}") from None
+    if not isinstance(views, list):
+        raise InputError(f"{file}: 'views' must be a list of tables [[views]], got {views!r}")
     for view in views:
         for name in IMAGES:
             if isinstance(view, dict) and isinstance(view.get(name), str):
@@ -158,7 +157,9 @@ def check_job(
 def _with_groups(data: Mapping) -> Mapping:
     """The entries with each parameter's group spelled out in it."""
     groups, parameters = data.get("groups", {}), data.get("parameters")
-    if not isinstance(groups, Mapping) or not isinstance(parameters, list):
+    if not isinstance(groups, Mapping) or not all(isinstance(group, Mapping) for group in groups.values()):
+        raise InputError("'groups' must be tables [groups.NAME] of a parameter's entries")
+    if not isinstance(parameters, list):
         return data
     used, resolved = set(), []
     for position, entry in enumerate(parameters):
@@ -166,7 +167,7 @@ def _with_groups(data: Mapping) -> Mapping:
         if name is None:
             resolved.append(entry)
             continue
-        if name not in groups or not isinstance(groups[name], Mapping):
+        if not isinstance(name, str) or name not in groups:
             raise InputError(f"parameters.{position}: there is no table [groups.{name}]{suggestion(str(name), groups)}")
         used.add(name)
         resolved.append({**groups[name], **{key: value for key, value in entry.items() if key != "group"}})
@@ -217,7 +218,13 @@ def _sentence(problem: dict, path: Path | None, text: str, overrides: Mapping[st
     if problem["type"] == "union_tag_invalid":
         found = problem["ctx"]["tag"]
         return f"{where}'{name}.kind' is '{found}', which does not exist{suggestion(found, PARAMETER_KINDS)}"
-    what = problem["msg"][0].lower() + problem["msg"][1:]
+    if problem["type"] in ("model_type", "model_attributes_type"):
+        return f"{where}'{name}' is {problem['input']!r}, but must be a table"
+    if problem["type"] == "list_type" and isinstance(problem["input"], Mapping):
+        return f"{where}'{name}' is one table, but must be a list of them: [[{name}]]"
+    if problem["type"] == "value_error":
+        return f"{where}{f'{name!r}: ' if name else ''}{problem['ctx']['error']}"
+    what = problem["msg"][0].lower() + problem["msg"][1:].split(" after validation")[0]
     return f"{where}'{name}' is {problem['input']!r}, but {what}"
 
 

@@ -162,8 +162,9 @@ def test_a_position_from_depth(tmp_path: Path) -> None:
     problem = pbdr.Problem.from_scene(
         depth_scene(4.0),
         {"ball": {"translation": {"bounds": [[0, 0, -1], [0, 0, 1]], "learning_rate": 0.03, "true": [0, 0, 0.3]}}},
-        [np.zeros((16, 16, 3), np.float32)],
-        views=[{"target": "", "depth": str(tmp_path / "depth.npy")}],
+        [np.zeros((16, 16, 3), np.float32)] * 2,
+        # A view without depth has nothing to add
+        views=[{"depth": str(tmp_path / "depth.npy")}, {}],
         losses=[{"type": "l1", "of": "depth"}],
         integrator={"type": "pbdr", "boundary": "silhouettes", "max_depth": 2},
         spp=8,
@@ -178,6 +179,19 @@ def test_depth_must_be_known_somewhere(tmp_path: Path) -> None:
         pbdr.Problem.from_job(
             write_job(tmp_path, old="steps = 6", new='steps = 6\nlosses = [{ type = "l1", of = "depth" }]')
         )
+
+
+def test_a_loss_must_depend_on_something() -> None:
+    problem = pbdr.Problem.from_scene(
+        depth_scene(4.0),
+        ["ball.bsdf.reflectance.value"],
+        views=[{"target": np.zeros((16, 16, 3), np.float32), "depth": np.full((16, 16), 3.0)}],
+        losses=[{"type": "l1", "of": "depth"}],
+        spp=1,
+        spp_evaluation=1,
+    )
+    with pytest.raises(InputError, match=r"view '0_camera', which looks at depth, does not depend on 'ball.bsdf"):
+        pbdr.optimize(problem)
 
 
 # --------------------------------------------------------------------- colour

@@ -157,6 +157,30 @@ def test_wrong_value_in_the_file_has_its_line(tmp_path: Path) -> None:
         load_job(job)
 
 
+_VIEWS, _PARAMETERS = "views = [{ target = 'target.exr' }]", "parameters = [{ key = 'wall.*' }]"
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ((_VIEWS, "parameters = { key = 'wall.*' }"), r"'parameters' is one table, but must be .* \[\[parameters\]\]"),
+        (("views = 'more.toml'", _PARAMETERS), "'views' must be a list of tables"),
+        (("views = [3]", _PARAMETERS), "'views.0' is 3, but must be a table"),
+        ((_VIEWS, _PARAMETERS, "optimizer = 'adam'"), "'optimizer' is 'adam', but must be a table"),
+        ((_VIEWS, _PARAMETERS, "groups = 3"), r"'groups' must be tables \[groups.NAME\]"),
+        ((_VIEWS, "parameters = [{ key = 'wall.*', group = ['a'] }]"), "there is no table"),
+        ((_VIEWS, _PARAMETERS, "sampling = { at = [[1, 2]] }"), "'sampling': 'at' lists pairs"),
+    ],
+)
+def test_entries_of_another_kind(tmp_path: Path, lines: tuple[str, ...], words: str) -> None:
+    job = write_job(tmp_path)
+    job.write_text("\n".join(["scene = 'scene.xml'", *lines]))
+    (tmp_path / "more.toml").write_text("views = 3\n")
+    with pytest.raises(InputError, match=words) as error:
+        load_job(job)
+    assert "\n" not in str(error.value)
+
+
 def test_missing_entry(tmp_path: Path) -> None:
     job = write_job(tmp_path, old='target = "target.exr"', new="")
     with pytest.raises(InputError, match=rf"line {line_of(job, '[[views]]')}: the entry 'views.0.target' is missing"):

@@ -58,8 +58,6 @@ class Term:
         total = 0
         for level in range(self.pyramid):
             if level:
-                if min(target.shape[:2]) < 2:
-                    raise InputError(f"loss '{self.name}': an image is too small for {self.pyramid} levels")
                 *images, target = (_halved(x, mask) for x in (*images, target))
                 mask = None if mask is None else _halved(mask, None)
             total = total + self._compare(images, target, mask)
@@ -79,6 +77,13 @@ class Term:
 
     def _compare(self, images: Sequence[mi.TensorXf], target: mi.TensorXf, mask: mi.TensorXf | None) -> mi.TensorXf:
         values = self.function(images[0], target, *images[1:])
+        values = mi.TensorXf(values) if dr.is_array_v(values) else values
+        if not dr.is_array_v(values) or (dr.prod(values.shape) != 1 and values.shape[:2] != target.shape[:2]):
+            found = f"shape {list(values.shape)}" if dr.is_array_v(values) else f"type {type(values).__name__}"
+            raise InputError(
+                f"loss '{self.name}' returns a value of {found}; allowed are one number and an array like the target, "
+                f"{list(target.shape)}"
+            )
         is_number = dr.prod(values.shape) == 1 and dr.prod(target.shape) > 1
         if is_number and mask is not None:
             values = self.function(images[0] * mask, target * mask, *(image * mask for image in images[1:]))
