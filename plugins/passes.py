@@ -18,7 +18,7 @@ from pbdr.geometry.rough_lobes import RoughLobes
 from pbdr.interior import Marked, Primal, Rule
 from pbdr.transport import film as films
 from pbdr.transport.context import Context, Setting
-from pbdr.transport.film_edges import crosses_film_edges, film_edge_source
+from pbdr.transport.film_edges import crosses_film_edges, film_edge_source, has_film_edges
 from pbdr.transport.path import Limits, PathResult, Traits, first_hit, trace_path
 from pbdr.transport.recorded import Walk, Warp
 from pbdr.transport.sensor import (
@@ -250,7 +250,8 @@ class GradientPasses(RBIntegrator):
             field.clear(forward=forward)
             stream = mi.sample_tea_32(mi.UInt32(context.seed), 0xCA3E)[0]
             warp = Warp(field.for_camera(), stream, self.boundary.warp_depth >= 1, forward=forward)
-            context, moving = dataclasses.replace(context, bend=warp, crosses_film_edges=True), mi.Bool(True)
+            has_edges, moving = has_film_edges(camera.sensor.film()), mi.Bool(True)
+            context = dataclasses.replace(context, bend=warp, crosses_film_edges=has_edges)
 
         def first_points() -> FilmPoint:
             return project_first_vertex(camera.sensor, first, ray, camera.position, warp, moving)

@@ -23,7 +23,7 @@ def crosses_film_edges(context: Context) -> mi.Bool:
 
     They need not look where the film samples a border wide enough for its filter.
     """
-    if not _has_edges(context.sensor.film()):
+    if not has_film_edges(context.sensor.film()):
         return mi.Bool(False)
     if context.bend or context.setting.sensor_moves or context.sensor.film().rfilter().is_box_filter():
         return mi.Bool(True)
@@ -59,7 +59,8 @@ def film_edge_source(context: Context) -> Source:
     return attach
 
 
-def _has_edges(film: mi.Film) -> bool:
+def has_film_edges(film: mi.Film) -> bool:
+    """Whether the filter's domain ends where it is not 0."""
     return film.rfilter().is_box_filter() or not film.sample_border()
 
 

@@ -194,6 +194,7 @@ FAST = (
     "occluder, area light",
     "receiver, point light",
     "camera",
+    "box filter",
     "cylinder, point light",
     "fine mesh",
     "closed cylinder, moving light",

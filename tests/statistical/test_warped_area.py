@@ -36,7 +36,7 @@ CASES = {
     ),
     "level set, camera": (lambda: stage(area(), level_set()), P.translate("camera.to_world", (1, 0, 0.3))),
 }
-FAST = ("occluder, area light", "camera", "level set shrinks")
+FAST = ("occluder, area light", "camera", "sampled border", "level set shrinks")
 UNSUPPORTED = ("point light", "sphere grows", "receiver below an instance", "stacked boxes")
 
 
