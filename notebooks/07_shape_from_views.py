@@ -164,9 +164,10 @@ axes[4].set(title="loss (dashed: new triangles)", xlabel="step")
 plt.show()
 
 # %% [markdown]
-# Ears, head and feet have grown out of the sphere, and the surface is within half a hundredth of the figure's height on
-# average. What is not there yet: the gap between the ears, which opens with more steps, and the bumps of the fur,
-# which are finer than these photographs. The loss jumps from step to step because each step sees two of the views.
+# Ears, head and feet have grown out of the sphere, and the surface is within half a hundredth of the figure's height
+# on average. What is not there yet: the bottom of the gap between the ears, where the sphere had to open and triangles
+# went through each other (the dark spot, and `self_intersecting` above), and the bumps of the fur, which are finer
+# than these photographs. The loss jumps from step to step because each step sees two of the views.
 #
 # ## What can go wrong
 #
@@ -191,11 +192,11 @@ for name, (other, steps) in variants.items():
 show_portraits(portraits)
 
 # %% [markdown]
-# - *Same triangles*: the figure is there, coarser; the error is half as large again.
-# - *Each vertex alone*: the sphere has become rough and has hardly moved. Only the vertices at an outline are pulled
+# - *Same triangles*: the figure is there, coarser; the error is larger by a third.
+# - *Each vertex alone*: the sphere bristles and has hardly moved. Only the vertices at an outline are pulled
 #   far, out of a surface that stays behind.
-# - *Two views*: the loss is as small as with eight, and the shape is wrong where no photograph looks. A small
-#   loss says that the views are right, not the shape.
+# - *Two views*: the loss is as small as with eight and the same triangles, and the shape is wrong where no photograph
+#   looks. A small loss says that the views are right, not the shape.
 #
 # Also:
 #

@@ -17,6 +17,10 @@ _INTERIOR_ONLY = frozenset(
 )
 
 
+#: Those that pass through participating media as if there were none
+_WITHOUT_MEDIA = _PROJECTIVE | _INTERIOR_ONLY - {"PRBVolpathIntegrator"}
+
+
 def refusal(integrator: mi.Integrator, scene: mi.Scene, info: ParameterInfo) -> str | None:
     """Why an integrator cannot differentiate a parameter, and which one can.
 
@@ -36,6 +40,11 @@ def refusal(integrator: mi.Integrator, scene: mi.Scene, info: ParameterInfo) -> 
     """
     if not info.differentiable:
         return f"parameter '{info.key}' cannot be differentiated: {info.reason}"
+    if _leaves_media_out(integrator) and _is_of_medium(scene, info.key):
+        return (
+            f"parameter '{info.key}' belongs to a medium, which {_name(integrator)} leaves out; use integrator "
+            "'prbvolpath'"
+        )
     if not info.discontinuous:
         return None
     if _handles_motion(integrator, scene, info):
@@ -46,6 +55,16 @@ def refusal(integrator: mi.Integrator, scene: mi.Scene, info: ParameterInfo) -> 
         f"parameter '{info.key}' moves visibility, whose derivative "
         f"{_name(integrator)} leaves out; {_alternative(scene, info)}"
     )
+
+
+def _leaves_media_out(integrator: mi.Integrator) -> bool:
+    return is_own(integrator) or not _WITHOUT_MEDIA.isdisjoint({type(integrator).__name__, integrator.class_name()})
+
+
+def _is_of_medium(scene: mi.Scene, key: str) -> bool:
+    properties = mi.traverse(scene).properties
+    media = {name.rpartition(".")[0] for name, (_, _, owner, _) in properties.items() if isinstance(owner, mi.Medium)}
+    return any(key.startswith(f"{medium}.") for medium in media)
 
 
 def is_own(integrator: mi.Integrator) -> bool:
@@ -74,16 +93,18 @@ def _handles_motion(integrator: mi.Integrator, scene: mi.Scene, info: ParameterI
 
 
 def _beyond_projective(scene: mi.Scene, info: ParameterInfo) -> bool:
-    """Whether a parameter moves what projective integrators do not follow: sensors, point lights, level sets."""
-    owners = [*scene.sensors(), *scene.emitters(), *(s for s in scene.shapes() if s.class_name() == level_sets.KIND)]
+    """Whether a parameter moves what projective integrators do not follow, among it level sets and instances."""
+    shapes = [shape for shape in scene.shapes() if shape.class_name() in (level_sets.KIND, "Instance")]
+    owners = [*scene.sensors(), *scene.emitters(), *shapes]
     return any(info.key.startswith(f"{owner.id()}.") for owner in owners)
 
 
 def _name(integrator: mi.Integrator) -> str:
     if term := _boundary(integrator):
         return f"{type(integrator).__name__} with boundary = '{term.name}'"
-    kind = type(integrator).__name__
-    return kind if kind != "Integrator" else integrator.class_name()
+    # Compiled integrators share the classes of their interfaces, those written in Python the name of theirs
+    is_compiled = type(integrator).__module__ == "mitsuba"
+    return integrator.class_name() if is_compiled else type(integrator).__name__
 
 
 def _alternative(scene: mi.Scene, info: ParameterInfo) -> str:

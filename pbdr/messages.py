@@ -21,7 +21,7 @@ def explain(message: str, where: str, plugins: Iterable[str]) -> str:
         >>> explain('At a.xml (line 2, col 4): … Plugin "pth" not found!', "a.xml", ["path"])
         "a.xml, line 2: there is no plugin 'pth'; did you mean 'path'?"
     """
-    message = re.sub(r"\[[\w.]+\.cpp:\d+\] ?", "", message).strip()
+    message = re.sub(r"\[[\w.]+\.(cpp|h):\d+\] ?", "", message).strip()
     # What went wrong in an included file comes after the place where it is included
     message = message.rsplit("while processing <include>:", 1)[-1].strip()
     if place := re.search(

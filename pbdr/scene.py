@@ -81,6 +81,9 @@ def load_scene(source: str | Path, overrides: Overrides | None = None, float_tex
     overrides = overrides or {}
     _check_overrides(path, overrides)
     scene, state = _load(path, overrides, promoted=frozenset())
+    for sensor in scene.sensors():
+        if 0 in sensor.film().crop_size():
+            raise InputError(f"{path}: the film of the sensor '{sensor.id()}' has no pixels")
     patterns = list(float_textures)
     if not patterns:
         return scene
@@ -106,6 +109,16 @@ def select_sensor(scene: mi.Scene, sensor: int | str = 0) -> mi.Sensor:
             return sensors[int(sensor)]
         raise InputError(f"the scene has no sensor {sensor}; allowed: 0 to {len(sensors) - 1}")
     raise InputError(f"the scene has no sensor '{sensor}'{suggestion(sensor, [s.id() for s in sensors])}")
+
+
+def sensor_position(scene: mi.Scene, sensor: int | str = 0) -> int:
+    """The position among the scene's sensors of the one that a position or id means.
+
+    Example:
+        >>> sensor_position(scene, "front")
+        0
+    """
+    return [each.id() for each in scene.sensors()].index(select_sensor(scene, sensor).id())
 
 
 def require_emitters(scene: mi.Scene) -> None:

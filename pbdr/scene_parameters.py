@@ -18,7 +18,7 @@ _ATTACHED_SENSORS = frozenset({"PerspectiveCamera", "ThinLensCamera"})
 #: Lights without extent whose pose pbdr's integrators attach; area lights move with their shapes
 _ATTACHED_LIGHTS = frozenset({"DirectionalEmitter", "PointLight", "SpotLight"})
 #: Shapes whose parameters pbdr's integrators attach although Mitsuba marks them as not differentiable
-_ATTACHED_SHAPES = {"Instance": frozenset({"to_world"}), "SDFGrid": frozenset({"to_world", "grid"})}
+_ATTACHED_SHAPES = {"SDFGrid": frozenset({"to_world", "grid"}), "Instance": frozenset({"to_world"})}
 _POSE_NAMES = frozenset({"to_world", "x_fov", "principal_point_offset_x", "principal_point_offset_y"})
 
 
@@ -195,6 +195,8 @@ def _derivative(parameters: mi.SceneParameters, key: str, value: object) -> tupl
         return False, False, "Mitsuba does not differentiate it"
     if obstacle := material_obstacle(parameters, key):
         return False, False, obstacle
+    if owner.class_name() == "SunskyEmitter" and name == "sun_direction":
+        return False, False, "Mitsuba marks it as differentiable, but the sun's disc moves without a derivative"
     # Mitsuba also marks materials whose sampling decisions change; only shapes move what hides what
     if isinstance(owner, mi.Shape) and flags & mi.ParamFlags.Discontinuous:
         return True, True, "moves geometry"

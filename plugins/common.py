@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import drjit as dr
 import mitsuba as mi
@@ -20,7 +21,7 @@ from pbdr.transport.collection import without_collection
 from pbdr.transport.path import Limits
 from pbdr.transport.recorded import walk_backward, walk_forward
 from pbdr.transport.sensor import sensor_moves
-from pbdr.transport.tangents import KEEP_TANGENTS, push_tangents
+from pbdr.transport.tangents import KEEP_TANGENTS, push_adjoints, push_tangents
 from pbdr.transport.vertices import Kept
 
 
@@ -157,7 +158,7 @@ class DifferentialIntegrator(GradientPasses):
             camera = self.camera(sensor, p)
             context = self.context(scene, sensor, p, begun)
             with dr.resume_grad():
-                motion = self.motion(camera, context, begun, forward=True)
+                motion, _ = self.motion(camera, context, begun, forward=True)
                 parts = films.attached_parts(motion)
                 ends = [motion.origin, motion.vertex] if motion else []
                 attached = [part for part in (*parts, *ends) if dr.grad_enabled(part)]
@@ -166,63 +167,70 @@ class DifferentialIntegrator(GradientPasses):
                 directions, end_tangents = [dr.grad(part) for part in parts], [dr.grad(end) for end in ends]
             if motion and self.boundary.field():
                 path = self.trace(scene, camera, Record())
-                L = path.L
                 δL = walk_forward(self.walk(scene, path, motion, p), path.memory, path.count, end_tangents)
             elif self.taped:
                 with dr.resume_grad():
-                    attached = self.trace(scene, camera, Taped()).L
-                    self.require_gradient(dr.grad_enabled(attached), motion)
-                    δL = mi.Spectrum(dr.forward_to(attached, flags=KEEP_TANGENTS) if dr.grad_enabled(attached) else 0)
-                L = dr.detach(attached, True)
+                    path = self.trace(scene, camera, Taped())
+                    is_attached = dr.grad_enabled(path.L)
+                    self.require_gradient(is_attached, motion)
+                    δL = mi.Spectrum(dr.forward_to(path.L, flags=KEEP_TANGENTS) if is_attached else 0)
             else:
-                primal = self.trace(scene, camera, begun.marked(scene))
-                L, rule = primal.L, ReplayForward(primal)
+                path = self.trace(scene, camera, begun.marked(scene))
+                rule = ReplayForward(path)
                 δL = self.trace(scene, camera, rule, active=rule.active).δL
                 self.require_gradient(rule.touched, motion)
-            dr.eval(δL, directions, [L, motion.owner] if motion else [])
-            L = self.film_radiance(L, motion)
-            return films.tangent(camera, motion, L, [δL, *directions]), begun.opening
+            L = dr.detach(path.L, True)
+            dr.eval(δL, directions, [L, path.valid, motion.owner] if motion else [])
+            L, alpha = self.film_light(context, L, path.valid, motion)
+            return films.tangent(camera, motion, L, alpha, [δL, *directions]), begun.opening
 
     def _backward(self, scene, sensor, p, begun, grad_in, traced):
         with dr.suspend_grad():
             camera = self.camera(sensor, p)
             context = self.context(scene, sensor, p, begun, adjoint=grad_in)
+            field = self.boundary.field() if begun.setting.moves else None
+            taped = self.taped and field is None
+            with dr.resume_grad(when=field is not None):
+                motion, moving = self.motion(camera, context, begun, forward=False)
             with dr.resume_grad():
-                motion = self.motion(camera, context, begun, forward=False)
-                field = self.boundary.field() if motion else None
-                taped = self.taped and field is None
-                attached = self.trace(scene, camera, Taped()).L if taped else None
+                attached = self.trace(scene, camera, Taped()) if taped else None
             if traced:
                 primal, motion = traced.path, dataclasses.replace(motion, owner=traced.owner)
             else:
-                primal = None if taped else self.trace(scene, camera, begun.marked(scene))
-            if motion and primal:
+                primal = attached or self.trace(scene, camera, begun.marked(scene))
+            if motion and not taped:
                 dr.schedule(primal.L, primal.valid, primal.memory, motion.owner)
-            L = dr.detach(attached, True) if taped else primal.L
-            δL, *adjoints = films.adjoint(camera, motion, self.film_radiance(L, motion), grad_in)
+            light = self.film_light(context, dr.detach(primal.L, True), primal.valid, motion)
+            δL, *adjoints = films.adjoint(camera, motion, *light, grad_in)
             dr.eval(δL, adjoints)
-            parts = films.attached_parts(motion)
             if field:
-                path = self.trace(scene, camera, Record())
-                ends = walk_backward(self.walk(scene, path, motion, p), path.memory, path.count, δL)
-                dr.eval(ends)
-                parts, adjoints = [*parts, motion.origin, motion.vertex], [*adjoints, *ends]
-            with dr.resume_grad():
-                # One traversal: it clears the graph that all parts share
-                if taped:
-                    self.require_gradient(dr.grad_enabled(attached), motion)
-                    parts, adjoints = [*parts, attached], [*adjoints, δL]
-                for part, δ in zip(parts, adjoints, strict=True):
-                    if dr.grad_enabled(part):
-                        dr.set_grad(part, δ)
-                        dr.enqueue(dr.ADMode.Backward, part)
-                dr.traverse(dr.ADMode.Backward)
-                if field:
-                    motion.warp.deposit()
-                    field.send_adjoints()
-                    dr.traverse(dr.ADMode.Backward)
-            if not taped and not field:
+                self._follow_field(scene, camera, motion, p, δL, adjoints)
+                return begun.opening
+            rest = iter(adjoints)
+            for part in moving:
+                push_adjoints(part.attach, list(itertools.islice(rest, part.count)), part.width)
+            if taped:
+                self.require_gradient(dr.grad_enabled(attached.L), motion)
+                with dr.resume_grad():
+                    dr.backward_from(attached.L * δL)
+            else:
                 rule = ReplayBackward(primal, δL)
                 self.trace(scene, camera, rule, active=rule.active)
                 self.require_gradient(rule.touched, motion)
             return begun.opening
+
+    def _follow_field(self, scene, camera, motion, p, δL, adjoints):
+        path = self.trace(scene, camera, Record())
+        ends = walk_backward(self.walk(scene, path, motion, p), path.memory, path.count, δL)
+        dr.eval(ends)
+        with dr.resume_grad():
+            # One traversal: it clears the graph that all parts share
+            parts = [*films.attached_parts(motion), motion.origin, motion.vertex]
+            for part, δ in zip(parts, [*adjoints, *ends], strict=True):
+                if dr.grad_enabled(part):
+                    dr.set_grad(part, δ)
+                    dr.enqueue(dr.ADMode.Backward, part)
+            dr.traverse(dr.ADMode.Backward)
+            motion.warp.deposit()
+            self.boundary.field().send_adjoints()
+            dr.traverse(dr.ADMode.Backward)

@@ -17,10 +17,11 @@ from pbdr.geometry.motion import registry_index
 from pbdr.interior import Marked, Primal, Rule
 from pbdr.transport import film as films
 from pbdr.transport.context import Context, Setting
-from pbdr.transport.film_edges import crosses_film_edges, film_edge_samples
+from pbdr.transport.film_edges import crosses_film_edges, film_edge_source
 from pbdr.transport.path import Limits, PathResult, Traits, first_hit, trace_path
 from pbdr.transport.recorded import Walk, Warp
 from pbdr.transport.sensor import (
+    FilmPoint,
     camera_rays,
     project_first_vertex,
     require_projective,
@@ -28,8 +29,11 @@ from pbdr.transport.sensor import (
 )
 from pbdr.transport.vertices import Kept
 
-#: Share of the memory budget that a pass takes if something moves: larger ones were not faster
-MOVING_SHARE = 1 / 8
+#: Share of the memory budget that a pass takes if something moves: one of twice the size was 6 % faster
+MOVING_SHARE = 1 / 16
+
+#: The same for images whose paths are kept until the loss is known
+KEPT_SHARE = 1 / 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +57,28 @@ class Begun:
 
 
 @dataclasses.dataclass(frozen=True)
+class Moving:
+    """Arrays that move on the film, to be attached where their derivatives are wanted."""
+
+    attach: Callable[[], list]
+    count: int  #: of arrays
+    width: int  #: N
+
+    @classmethod
+    def of(cls, source: films.Source, samples: Sequence[films.FilmSamples]) -> Moving:
+        """Boundary samples.
+
+        Args:
+            samples: What the source gives.
+        """
+
+        def attach() -> list:
+            return [part for one in source() for part in one.parts]
+
+        return cls(attach, sum(len(one.parts) for one in samples), dr.width(samples[0].position))
+
+
+@dataclasses.dataclass(frozen=True)
 class TracedSet:
     """Paths of one pass, as far as derivatives need them."""
 
@@ -66,12 +92,19 @@ class GradientPasses(RBIntegrator):
 
     # ------------------------------------------------------------------ motion
 
-    def begin(self, scene, sensor, seed, spp: int) -> tuple[list[films.Pass], Begun]:
-        """The passes of a gradient and what they share; refuses what cannot be differentiated."""
+    def begin(self, scene, sensor, seed, spp: int, *, keep: bool = False) -> tuple[list[films.Pass], Begun]:
+        """The passes of a gradient and what they share; refuses what cannot be differentiated.
+
+        Args:
+            keep: Whether :meth:`trace_set` will be asked for the image, should one pass be enough.
+        """
         with dr.resume_grad():
             begun = Begun(Setting.of(scene, sensor, self.experience.attachment(scene)))
-        share = MOVING_SHARE if begun.setting.moves else 1
-        passes = films.plan_passes(sensor, spp, seed, self.memory_budget, share=share)
+        shares = [KEPT_SHARE, MOVING_SHARE] if keep else [MOVING_SHARE]
+        for share in shares if begun.setting.moves else [1]:
+            passes = films.plan_passes(sensor, spp, seed, self.memory_budget, share=share)
+            if len(passes) == 1:
+                break
         if not begun.setting.moves:
             return passes, begun
         p = passes[0]
@@ -176,23 +209,29 @@ class GradientPasses(RBIntegrator):
             adjoint: Derivative of the loss by the image, in reverse mode. [H, W, C]
         """
 
-        def radiance(sampler: mi.Sampler, ray: mi.Ray3f, active: mi.Bool, limits: Limits) -> mi.Spectrum:
+        def paths(sampler: mi.Sampler, ray: mi.Ray3f, active: mi.Bool, limits: Limits) -> PathResult:
             with dr.suspend_grad():
                 traits = Traits.of(scene, False)
                 return trace_path(
                     scene, sampler, ray,
                     rule=Primal(), limits=limits, traits=traits, origin=mi.Point3f(0), active=mi.Bool(active),
-                ).L  # fmt: skip
+                )  # fmt: skip
 
         return Context(
-            scene, sensor, p.spp, p.seed, self.limits, radiance, begun.setting, None, begun.crosses_film_edges,
+            scene, sensor, p.spp, p.seed, self.limits, paths, begun.setting, None, begun.crosses_film_edges,
             begun.opening.levels if begun.opening else None, adjoint,
         )  # fmt: skip
 
-    def motion(self, camera: films.Camera, context: Context, begun: Begun, *, forward: bool) -> films.Motion | None:
-        """Everything that moves on the film, attached; None if nothing does."""
+    def motion(
+        self, camera: films.Camera, context: Context, begun: Begun, *, forward: bool
+    ) -> tuple[films.Motion | None, list[Moving]]:
+        """Everything that moves on the film, attached where derivatives are; None if nothing does.
+
+        Returns:
+            What moves, and the same for those who attach it themselves, in the order of ``films.attached_parts``.
+        """
         if not begun.setting.moves:
-            return None
+            return None, []
         scene, warp = context.scene, None
         first, ray = first_hit(scene, camera.ray, self.limits, mi.Bool(True))
         moving = context.setting.can_move_on_film(first)
@@ -201,27 +240,42 @@ class GradientPasses(RBIntegrator):
             stream = mi.sample_tea_32(mi.UInt32(context.seed), 0xCA3E)[0]
             warp = Warp(field.for_camera(), stream, self.boundary.warp_depth >= 1, forward=forward)
             context, moving = dataclasses.replace(context, bend=warp, crosses_film_edges=True), mi.Bool(True)
-        moved = project_first_vertex(camera.sensor, first, ray, camera.position, warp, moving)
-        samples = film_edge_samples(context)
-        samples += self.boundary.samples(context, begun.opening, begun.counts, begun.found)
-        return films.Motion(
-            moved.position, moved.measure, samples, moved.origin, moved.vertex, warp, registry_index(first),
-            context.levels,
+
+        def first_points() -> FilmPoint:
+            return project_first_vertex(camera.sensor, first, ray, camera.position, warp, moving)
+
+        moved = first_points()
+        sources = [film_edge_source(context)] if context.crosses_film_edges else []
+        sources += self.boundary.sources(context, begun.opening, begun.counts, begun.found)
+        samples = [source() for source in sources]
+        motion = films.Motion(
+            moved.position, moved.measure, [one for some in samples for one in some], moved.origin, moved.vertex, warp,
+            registry_index(first), context.levels,
         )  # fmt: skip
+        pairs = zip(sources, samples, strict=True)
+        return motion, [
+            Moving(lambda: [(point := first_points()).position, point.measure], 2, dr.width(camera.position)),
+            *(Moving.of(source, some) for source, some in pairs),
+        ]
 
     @staticmethod
-    def film_radiance(L: mi.Spectrum, motion: films.Motion | None) -> mi.Spectrum:
-        """Radiance that moves on the film: an image at rest is linear in it, and it need not be known.
+    def film_light(
+        context: Context, L: mi.Spectrum, valid: mi.Bool, motion: films.Motion | None
+    ) -> tuple[mi.Spectrum, mi.Float]:
+        """Radiance and coverage that move on the film: an image at rest is linear in them, and they need not be known.
 
-        Leaving it unevaluated lets the primal and the replay pass share one kernel.
+        Leaving them unevaluated lets the primal and the replay pass share one kernel.
         """
         if motion is None:
-            return dr.zeros(mi.Spectrum, dr.width(L))
-        dr.eval(L)
+            return dr.zeros(mi.Spectrum, dr.width(L)), mi.Float(0)
+        alpha = mi.Float(0)
+        if films.has_alpha(context.sensor.film()):
+            alpha = dr.select(valid, mi.Float(1), 0) - context.covered(motion.owner != 0)
+        dr.eval(L, alpha)
         if motion.levels is None:
-            return L
+            return L, alpha
         motion.levels.learn(motion.owner, L)
-        return L - motion.levels.of_owner(motion.owner)
+        return L - motion.levels.of_owner(motion.owner), alpha
 
     @staticmethod
     def require_gradient(touched: bool, motion) -> None:

@@ -1,21 +1,27 @@
 """Five inverse problems, solved by plain Mitsuba scripts and with pbdr: lines, and seconds to an error.
 
-python benchmarks/inverse/run.py [--problems material,pose] [--seeds 5] [--tune]
+python benchmarks/inverse/run.py [--problems material,pose] [--seeds 5] [--write]
+python benchmarks/inverse/run.py --tune [--problems material,pose]
 
-Both begin with the same scene file, guess and photographs and take equally many steps at equal learning rates; a plain
-script is what somebody writes who knows Mitsuba well. ``--tune`` first tries each plain script with half and twice the
-learning rate, half the samples, and every guiding where it has one, and goes on with what reached a tenth of the
-initial error soonest. Runs are interleaved. Loading the scene and compiling count, looking at the error does not; what
-pbdr shows is older by one step.
+Both begin with the same scene file, guess and photographs and take equally many steps at equal learning rates and
+samples; a plain script is what somebody writes who knows Mitsuba well. Runs are interleaved. Loading the scene and
+compiling count, looking at the error does not; what pbdr shows is older by one step. With five seeds and nothing else
+running, material, texture and light take a minute or two each, pose five, shape eight.
+
+``--tune`` looks for better settings of the plain scripts instead: every guiding where there is one, then other learning
+rates, then fewer samples, each time going on with what reached a tenth of the initial error in the least processor
+time, which other programs on the machine hardly change. What it prints last belongs into the scripts.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import importlib.util
-import itertools
+import inspect
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -47,19 +53,31 @@ class Case:
     truth: Callable[[str], Values]  #: of the scene
 
 
-class Watch:
-    """A stopwatch that stands still while values are looked at."""
+class TooLong(Exception):
+    """A run has taken longer than it may."""
 
-    def __init__(self):
+
+class Watch:
+    """A stopwatch that stands still while values are looked at.
+
+    Args:
+        clock: Seconds since some time.
+        limit: Seconds after which it raises :class:`TooLong`.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter, limit: float = np.inf):
         self.seen: list[tuple[float, Values]] = []
-        self._began = time.perf_counter()
+        self._clock, self._limit = clock, limit
+        self._began = clock()
 
     def __call__(self, values: Mapping[str, object]) -> None:
         """Note values, once they are computed."""
         arrays = {key: np.array(value, np.float64).ravel() for key, value in values.items()}
-        now = time.perf_counter()
+        now = self._clock()
         self.seen.append((now - self._began, arrays))
-        self._began += time.perf_counter() - now
+        if now - self._began > self._limit:
+            raise TooLong
+        self._began += self._clock() - now
 
 
 def stated(job: str) -> Values:
@@ -124,13 +142,12 @@ def script(case: Case, folder: str) -> ModuleType:
     return module
 
 
-def run_plain(case: Case, seed: int, settings: Mapping) -> Watch:
-    """One run of the plain script."""
-    module = script(case, "plain")
+def run_plain(case: Case, seed: int, settings: Mapping | None = None, watch: Watch | None = None) -> Watch:
+    """One run of the plain script, with its own settings or others."""
+    module, settings, watch = script(case, "plain"), dict(settings or {}), watch or Watch()
     if "guiding" in settings:
-        module.GUIDING = settings["guiding"]
-    watch = Watch()
-    module.solve(SCENES / case.scene, seed, watch, rate=settings.get("rate", 1.0), **settings.get("sampling", {}))
+        module.GUIDING = settings.pop("guiding")
+    module.solve(SCENES / case.scene, seed, watch, **settings)
     return watch
 
 
@@ -150,23 +167,42 @@ def reach(watch: Watch, error: Callable[[Values], float], first: float) -> dict[
     return found | {"seconds": seconds[-1], "final": errors[-1]}
 
 
-def tuned(case: Case, error: Callable[[Values], float], first: float) -> dict:
-    """The settings with which the plain script is fastest."""
-    guidings = ("none", "grid", "octree") if hasattr(script(case, "plain"), "GUIDING") else (None,)
-    best, time_of_best = {}, np.inf
-    for guiding, rate, half in itertools.product(guidings, (1.0, 0.5, 2.0), (False, True)):
-        settings: dict = {"rate": rate}
-        settings |= {"guiding": guiding} if guiding else {}
-        settings |= {"sampling": {"spp": 4}} if half else {}
-        if guiding not in (None, "none") and (rate, half) != (1.0, False):
-            continue
-        found = reach(run_plain(case, 1000, settings), error, first)
-        took = found["0.1"] if np.isfinite(found["0.1"]) else 1e3 + found["final"]
-        print(f"    {json.dumps(settings)}: {_line([found])}", flush=True)
-        if took < time_of_best:
-            best, time_of_best = settings, took
+def tune(case: Case, error: Callable[[Values], float], first: float) -> None:
+    """Look for settings with which the plain script is faster, one after the other."""
+    module = script(case, "plain")
+    spp = inspect.signature(module.solve).parameters["spp"].default
+    with contextlib.suppress(TooLong):
+        run_plain(case, 1000, watch=Watch(limit=0))  # compiles
+    best, least = {}, np.inf
+
+    def attempt(**change: object) -> bool:
+        nonlocal best, least
+        # Later it cannot be the best any more
+        settings, watch = {**best, **change}, Watch(time.process_time, least)
+        with contextlib.suppress(TooLong):
+            run_plain(case, 1000, settings, watch)
+        found = reach(watch, error, first)
+        print(f"    {case.name} {json.dumps(settings)}: {_line([found])}", flush=True)
+        took = found["0.1"] if np.isfinite(found["0.1"]) else found["seconds"] * (1 + found["final"])
         gc.collect()
-    return best
+        if took > 0.95 * least:
+            return False
+        best, least = settings, took
+        return True
+
+    attempt()
+    for guiding in ("grid", "octree") if hasattr(module, "GUIDING") else ():
+        attempt(guiding=guiding)
+    for factor in (2.0, 0.5):
+        rate = factor
+        while attempt(rate=rate):
+            rate *= factor
+        if "rate" in best:
+            break
+    fewer = spp // 2
+    while fewer and attempt(spp=fewer):
+        fewer //= 2
+    print(f"{case.name}: {json.dumps(best)}", flush=True)
 
 
 def lines_of(folder: str, case: Case) -> int:
@@ -182,11 +218,29 @@ def first_error(case: Case, error: Callable[[Values], float]) -> float:
 
 
 def _line(rows: list[dict]) -> str:
+    def number(value: float) -> str:
+        return f"{value:.3g}" if np.isfinite(value) else "not reached"
+
     def middle(key: str) -> str:
         values = [row[key] for row in rows]
-        return f"{np.median(values):.3g} ({min(values):.3g}–{max(values):.3g})"
+        if np.isinf(values).all():
+            return number(np.inf)
+        return f"{number(np.median(values))} ({number(min(values))}–{number(max(values))})"
 
     return " | ".join(middle(key) for key in [*(f"{f:g}" for f in FRACTIONS), "seconds", "final"])
+
+
+def rows_of(case: Case, error: Callable[[Values], float], first: float, seeds: int) -> list[str]:
+    """Two lines of the table."""
+    found: dict[str, list] = {"plain": [], "pbdr": []}
+    # The first round compiles; its kernels are cached for all others
+    for seed in range(-1, seeds):
+        for by, run in {"plain": run_plain, "pbdr": run_pbdr}.items():
+            row = reach(run(case, seed + 1), error, first)
+            found[by] += [row] if seed >= 0 else []
+            gc.collect()
+    lines = {"plain": lines_of("plain", case), "pbdr": lines_of("with_pbdr", case)}
+    return [f"| {case.name} | {by} | {lines[by]} | {_line(rows)} |" for by, rows in found.items()]
 
 
 def main() -> None:
@@ -194,35 +248,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problems", default="", help="names with commas between; default all")
     parser.add_argument("--seeds", type=int, default=5, help="runs of each")
-    parser.add_argument("--tune", action="store_true", help="look for the plain script's best settings first")
+    parser.add_argument("--tune", action="store_true", help="look for the plain scripts' best settings")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
     options = parser.parse_args()
     mi.set_variant("llvm_ad_rgb")
     mi.set_log_level(mi.LogLevel.Error)
     wanted = options.problems.split(",") if options.problems else [case.name for case in cases()]
     if unknown := set(wanted) - {case.name for case in cases()}:
         raise InputError(f"--problems: {', '.join(sorted(unknown))} do not exist")
-    print("| problem | by | lines | s to half | s to a tenth | s in all | last error, share of the first |")
-    print("| --- | --- | --: | --: | --: | --: | --: |")
+    lines = [
+        "| problem | by | lines | s to half | s to a tenth | s in all | last error, share of the first |",
+        "| --- | --- | --: | --: | --: | --: | --: |",
+    ]
+    print(*([] if options.tune else lines), sep="\n", flush=True)
     for case in cases():
         if case.name not in wanted:
             continue
         error = error_of(case, case.truth(case.scene))
         first = first_error(case, error)
-        settings = tuned(case, error, first) if options.tune else {}
-        rows: dict[str, list] = {"plain": [], "pbdr": []}
-        # The first round compiles; its kernels are cached for all others
-        for seed in range(-1, options.seeds):
-            for by, run in {
-                "plain": lambda: run_plain(case, seed + 1, settings),
-                "pbdr": lambda: run_pbdr(case, seed + 1),
-            }.items():
-                found = reach(run(), error, first)
-                rows[by] += [found] if seed >= 0 else []
-                gc.collect()
-        lines = {"plain": lines_of("plain", case), "pbdr": lines_of("with_pbdr", case)}
-        chosen = {"plain": f"plain {json.dumps(settings)}" if settings else "plain", "pbdr": "pbdr"}
-        for by, found in rows.items():
-            print(f"| {case.name} | {chosen[by]} | {lines[by]} | {_line(found)} |", flush=True)
+        if options.tune:
+            tune(case, error, first)
+            continue
+        began = time.perf_counter()
+        rows = rows_of(case, error, first, options.seeds)
+        print(*rows, f"({case.name} took {time.perf_counter() - began:.0f} s)", sep="\n", flush=True)
+        lines += rows
+    if options.write:
+        sys.path.append(str(HERE.parent / "step"))
+        import table
+
+        table.write("run.py", lines)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mitsuba as mi
 
 from ..transport.context import Context
-from ..transport.film import FilmSamples
+from ..transport.film import Source
 from ..transport.velocity import VelocityField
 from . import find, register
 from .base import BoundaryTerm, Opening
@@ -73,10 +73,10 @@ class Auto(BoundaryTerm):
     def find(self, context: Context, opening: Opening, counts: tuple[int, ...]) -> list[dict]:
         return self._chosen.find(context, opening, counts)
 
-    def samples(
+    def sources(
         self, context: Context, opening: Opening, counts: tuple[int, ...], found: list[dict | None]
-    ) -> list[FilmSamples]:
-        return self._chosen.samples(context, opening, counts, found)
+    ) -> list[Source]:
+        return self._chosen.sources(context, opening, counts, found)
 
     def keep(self, context: Context, opening: Opening, before: object) -> None:
         self._chosen.keep(context, opening, before)

@@ -8,7 +8,7 @@ import dataclasses
 import mitsuba as mi
 
 from ..transport.context import Context
-from ..transport.film import FilmSamples
+from ..transport.film import Source
 from ..transport.levels import Levels
 from ..transport.velocity import VelocityField
 
@@ -81,10 +81,10 @@ class BoundaryTerm(abc.ABC):
         """Detached samples of each kind, arrays by name, among them ``active``: those without it are dropped."""
         return []
 
-    def samples(
+    def sources(
         self, context: Context, opening: Opening, counts: tuple[int, ...], found: list[dict | None]
-    ) -> list[FilmSamples]:
-        """Samples of the boundary integral, attached to the scene parameters.
+    ) -> list[Source]:
+        """Samples of the boundary integral, to be attached to the scene's parameters.
 
         Args:
             found: What is left of each kind; None where nothing is.

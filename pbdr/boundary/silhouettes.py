@@ -29,7 +29,7 @@ from ..geometry.curves import ROUND_SHAPES, Curves, build_curves
 from ..geometry.edges import placed_shapes
 from ..transport import levels
 from ..transport.context import Context
-from ..transport.film import FilmSamples
+from ..transport.film import Source
 from ..transport.recollection import Recollection
 from . import register
 from .base import BoundaryTerm, Opening
@@ -167,7 +167,7 @@ class Silhouettes(BoundaryTerm):
         if opening.levels is None:
             return ()
         kinds = _kinds(context)
-        worth = [float(opening.samplings[kind.name].noise[0]) / kind.cost**0.5 for kind in kinds]
+        worth = [float(opening.samplings[kind.name].noise[0]) / kind.cost(opening.curves) ** 0.5 for kind in kinds]
         budget = self._budget(context)
         shares = [w / sum(worth) if sum(worth) > 0 else 1.0 for w in worth]
         return tuple(max(1, round(budget * 2.0 ** round(math.log2(max(share, LEAST_SHARE))))) for share in shares)
@@ -176,12 +176,12 @@ class Silhouettes(BoundaryTerm):
         # All kinds look for samples before the first is waited for
         return [one.start() for one in self._segments(context, opening, counts)]
 
-    def samples(
+    def sources(
         self, context: Context, opening: Opening, counts: tuple[int, ...], found: list[dict | None]
-    ) -> list[FilmSamples]:
+    ) -> list[Source]:
         by_adjoint = self.boundary_guide == "adjoint"
         pairs = zip(self._segments(context, opening, counts), found, strict=True)
-        return [one.finish(left, by_adjoint=by_adjoint) for one, left in pairs if left is not None]
+        return [one.source(left, by_adjoint=by_adjoint) for one, left in pairs if left is not None]
 
     def keep(self, context: Context, opening: Opening, before: Before | None) -> None:
         if before is None:
@@ -205,7 +205,7 @@ class Silhouettes(BoundaryTerm):
         pilot = kind(context, self._curves, sampling, self._budget(context) // 2)
         left = thinned(pilot.start("pilot"))
         if left:
-            pilot.finish(left)
+            pilot.source(left)
         return Recollection.of(pilot.seed("pilot"), before, sampling.measured)
 
     def _budget(self, context: Context) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import pkgutil
 import sys
@@ -52,6 +53,10 @@ def build_app() -> typer.Typer:
             loaded = importlib.import_module(f"{__name__}.{module.name}")
             if register := getattr(loaded, "register", None):
                 register(app)
+    for command in app.registered_commands:
+        # Lines of a docstring are no lines of a terminal
+        paragraphs = inspect.cleandoc(command.callback.__doc__).split("\n\n")
+        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     return app
 
 
@@ -70,6 +75,9 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(error, EXIT_BAD_INPUT)
     except NonFiniteError as error:
         _fail(error, EXIT_NON_FINITE)
+    except OSError as error:
+        place = f"'{error.filename}': " if error.filename else ""
+        _fail(InputError(f"{place}{error.strerror or error}"), EXIT_BAD_INPUT)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
 

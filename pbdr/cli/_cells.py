@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +15,8 @@ from ..errors import InputError
 if TYPE_CHECKING:
     from ..compare.measure import Row
     from ..compare.perturbations import Perturbation
-    from ..compare.study import Progress
+    from ..compare.result import Comparison
+    from ..compare.study import Progress, Study
 
 SeedsOption = Annotated[int, typer.Option(min=2, help="Independent gradients per estimator.")]
 SppOption = Annotated[int, typer.Option(min=1, help="Samples per pixel of each gradient.")]
@@ -99,12 +101,28 @@ def cell_progress(total: int) -> Iterator[Progress]:
         yield advance
 
 
+def run_and_print(study: Study, folder: Path | None = None) -> Comparison:
+    """Run a study with its progress on stderr, and print its rows.
+
+    Args:
+        folder: For finished cells, tables and figures.
+    """
+    from ..compare.study import run_study
+
+    with cell_progress(len(study.cases) * len(study.estimators)) as progress:
+        result = run_study(study, folder=folder, progress=progress)
+    if folder:
+        result.write(folder)
+    print_rows(result.rows)
+    return result
+
+
 def print_rows(rows: tuple[Row, ...]) -> None:
     """The rows as a table on stdout."""
-    from rich.console import Console
     from rich.table import Table
 
     from ..compare.report import MARKS, number, percent
+    from ._tables import print_table
 
     styles = {"consistent": "green", "biased": "red", "failed": "red", "inconclusive": "yellow", "unsupported": "dim"}
     table = Table(box=None, pad_edge=False)
@@ -124,7 +142,4 @@ def print_rows(rows: tuple[Row, ...]) -> None:
             number(row.cost, ".1f", "×"),
             row.reason,
         )
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
-    console.print(table)
+    print_table(table, pipe_width=160)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,10 +24,10 @@ from ._cells import (
     SppOption,
     StepOption,
     TranslateOption,
-    cell_progress,
     direction,
-    print_rows,
+    run_and_print,
 )
+from ._outputs import check_file
 from .options import DefineOption, VariantOption, parse_assignments, use_variant
 
 if TYPE_CHECKING:
@@ -54,6 +55,10 @@ def check(
     rotate: RotateOption = None,
     scale: ScaleOption = None,
     step: StepOption = None,
+    sensor: Annotated[
+        str | None,
+        typer.Option(help="Position or id of the sensor; default: the first, or that of the job's first view."),
+    ] = None,
     integrator: IntegratorsOption = None,
     seeds: SeedsOption = 8,
     spp: SppOption = 64,
@@ -73,24 +78,23 @@ def check(
     those asked for are inconclusive, and time that one parameter leaves of its budget goes to those after it.
     """
     overrides = parse_assignments(define, "--define")
+    if json_file:
+        check_file(json_file)
     use_variant(variant)
     from ..compare.cache import Precision
     from ..compare.measure import Effort
-    from ..compare.study import Study, run_study
+    from ..compare.study import Study
 
     options = {"component": component, "translate": translate, "rotate": rotate, "scale": scale}
     if param:
-        if source.endswith(".toml"):
-            raise InputError("--param needs a scene; a job states its own parameters")
-        cases, estimators = _scene_cases(source, overrides, param, options, step), tuple(integrator or ("pbdr",))
+        cases, own = _scene_cases(source, overrides, param, options, step, sensor or "0"), "pbdr"
     else:
-        if any(options.values()):
-            raise InputError("--component, --translate, --rotate and --scale need a --param")
-        cases, own = _job_cases(source, overrides)
-        estimators = tuple(integrator or (own,))
+        if any(options.values()) or step is not None:
+            raise InputError("--component, --translate, --rotate, --scale and --step need a --param")
+        cases, own = _job_cases(source, overrides, sensor)
     study = Study(
         cases=tuple(cases),
-        estimators=estimators,
+        estimators=tuple(integrator or (own,)),
         effort=Effort(seeds=seeds, spp=spp, budget=budget, most_seeds=64 * seeds),
         precision=Precision(relative_error=0.004, budget=budget, spp=144),
         imports=tuple(imports or ()),
@@ -98,46 +102,68 @@ def check(
         use_cache=not no_cache,
         share_budget=True,
     )
-    with cell_progress(len(study.cases) * len(study.estimators)) as progress:
-        result = run_study(study, progress=progress)
-    print_rows(result.rows)
+    result = run_and_print(study)
     if json_file:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(result.to_json() + "\n", encoding="utf-8")
     sys.exit(result.exit_code)
 
 
 def _scene_cases(
-    source: str, overrides: dict[str, str], patterns: list[str], options: dict[str, str | None], step: float | None
+    source: str,
+    overrides: dict[str, str],
+    patterns: list[str],
+    options: dict[str, str | None],
+    step: float | None,
+    sensor: str,
 ) -> list[Case]:
     """A case for every parameter of a scene that matches."""
     from ..compare.cases import scene_case
     from ..compare.perturbations import default_direction
-    from ..scene import find_parameters, load_scene
+    from ..scene import load_scene, sensor_position
 
+    if source.endswith(".toml"):
+        raise InputError("--param needs a scene; a job states its own parameters")
     loaded = load_scene(source, overrides)
-    keys = dict.fromkeys(key for pattern in patterns for key in find_parameters(loaded, pattern))
+    keys = dict.fromkeys(key for pattern in patterns for key in _matching(loaded, pattern))
+    place = sensor_position(loaded, sensor)
     moved = [direction(key, options, step) or default_direction(loaded, key, step=step) for key in keys]
-    return [scene_case(source, within_bounds(loaded, each), overrides=overrides) for each in moved]
+    return [scene_case(source, within_bounds(loaded, each), overrides=overrides, sensor=place) for each in moved]
 
 
-def _job_cases(source: str, overrides: dict[str, str]) -> tuple[list[Case], str]:
-    """Cases for all parameters of a job, as its first view sees them, and the job's integrator."""
+def _matching(scene: mi.Scene, pattern: str) -> Sequence[str]:
+    """The keys that a key or glob means; a glob leaves out what cannot be differentiated."""
+    from ..scene import describe_parameters, find_parameters
+
+    infos = describe_parameters(scene)
+    found = find_parameters(infos, pattern)
+    if found == [pattern]:
+        return found
+    differentiable = {info.key for info in infos if info.differentiable}
+    if not differentiable.intersection(found):
+        raise InputError(f"no parameter that '{pattern}' matches is differentiable; pbdr params SCENE says why")
+    return [key for key in found if key in differentiable]
+
+
+def _job_cases(source: str, overrides: dict[str, str], sensor: str | None = None) -> tuple[list[Case], str]:
+    """Cases for all parameters of a job, as a sensor sees them, by default its first view's; and its integrator."""
     from ..compare.cases import scene_case
     from ..optimize.job import load_job
-    from ..scene import load_scene, select_sensor
+    from ..scene import load_scene, sensor_position
 
+    if source.endswith(".xml"):
+        raise InputError("a scene file needs at least one --param KEY; pbdr params SCENE lists them")
     job = load_job(source)
     overrides = {**job.scene_parameters, **overrides}
     textures = [entry.key for entry in job.parameters if entry.kind == "value"]
     loaded = load_scene(job.scene, overrides, float_textures=textures)
-    sensors = [sensor.id() for sensor in loaded.sensors()]
-    sensor = sensors.index(select_sensor(loaded, job.views[0].sensor).id())
+    place = sensor_position(loaded, job.views[0].sensor if sensor is None else sensor)
     integrator = job.integrator.model_dump()
     name, depth = integrator.pop("type"), integrator.get("max_depth")
     moved = [
         each for place, entry in enumerate(job.parameters) for each in _directions(loaded, entry, f"parameters.{place}")
     ]
-    settings = {"overrides": overrides, "max_depth": depth, "sensor": sensor}
+    settings = {"overrides": overrides, "max_depth": depth, "sensor": place}
     settings |= {"hide_emitters": bool(integrator.get("hide_emitters"))}
     cases = [scene_case(job.scene, each, **settings) for each in dict.fromkeys(moved)]
     properties = ",".join(f"{key}={str(value).lower()}" for key, value in integrator.items())

@@ -6,13 +6,12 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import InputError
 from ._cells import (
-    BudgetOption,
     ComponentOption,
     ImportOption,
     IntegratorsOption,
@@ -22,11 +21,16 @@ from ._cells import (
     ScaleOption,
     StepOption,
     TranslateOption,
-    cell_progress,
     direction,
-    print_rows,
+    run_and_print,
 )
+from ._outputs import check_folder
 from .options import DefineOption, VariantOption, parse_assignments, use_variant
+
+if TYPE_CHECKING:
+    from ..compare.cases import Case
+    from ..compare.study import Study
+    from ..compare.study_file import StudyTable
 
 _DEFAULT_ESTIMATORS = (
     "pbdr:boundary=silhouettes",
@@ -67,7 +71,9 @@ def compare(
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=2, help="Independent gradients per estimator; default 16.")] = None,
     spp: Annotated[int | None, typer.Option(min=1, help="Samples per pixel of each gradient; default 64.")] = None,
-    budget: BudgetOption = 0.0,
+    budget: Annotated[
+        float | None, typer.Option(min=0.1, help="Seconds for each reference and each estimator; default 60.")
+    ] = None,
     isolate: IsolateOption = False,
     time_limit: Annotated[
         float | None,
@@ -84,31 +90,34 @@ def compare(
     command again to go on after an interruption. Seeds are added where those asked for are inconclusive. Exit code:
     0 all consistent, 1 a biased or failed row, 4 otherwise.
     """
+    check_folder(out)
     overrides = parse_assignments(define, "--define")
     use_variant(variant)
-    from ..compare.study import run_study
-    from ..compare.study_file import StudyTable, read_study
-
     sources = sources or []
     study_files = [source for source in sources if source.endswith(".toml")]
+    options = {"component": component, "translate": translate, "rotate": rotate, "scale": scale}
     if study_files and (len(sources) > 1 or suite or param or overrides):
         raise InputError("a study file stands alone: scenes, --suite, --param and --define belong into it")
-    if study_files:
-        table = read_study(Path(study_files[0]))
-    else:
-        table = StudyTable(estimators=tuple(integrator or _DEFAULT_ESTIMATORS), suite=suite, cases=cases)
+    if not param and (any(options.values()) or step is not None):
+        raise InputError("--component, --translate, --rotate, --scale and --step need a --param")
+    table = _table(study_files, suite, cases, tuple(integrator or _DEFAULT_ESTIMATORS))
     changes = {"estimators": tuple(integrator or ()), "baseline": baseline, "seeds": seeds, "spp": spp}
     changes |= {"budget": budget, "imports": tuple(imports or ())}
     table = table.model_copy(update={name: value for name, value in changes.items() if value})
-    options = {"component": component, "translate": translate, "rotate": rotate, "scale": scale}
     extra = [] if study_files else _scene_cases(sources, overrides, param or [], options, step, table.estimators)
     study = dataclasses.replace(_study(table, extra), isolate=isolate, use_cache=not no_cache, time_limit=time_limit)
-    with cell_progress(len(study.cases) * len(study.estimators)) as progress:
-        result = run_study(study, folder=out, progress=progress)
-    result.write(out)
-    print_rows(result.rows)
+    result = run_and_print(study, out)
     print(f"{out}: results.json, table.md, figure.png, scatter.png")
     sys.exit(result.exit_code)
+
+
+def _table(study_files: Sequence[str], suite: str | None, cases: str, estimators: tuple[str, ...]) -> StudyTable:
+    """What a study file says, or the command line in place of one."""
+    from ..compare.study_file import StudyTable, read_study
+
+    if study_files:
+        return read_study(Path(study_files[0]))
+    return StudyTable(estimators=estimators, suite=suite, cases=cases)
 
 
 def _scene_cases(
@@ -118,7 +127,7 @@ def _scene_cases(
     options: dict[str, str | None],
     step: float | None,
     estimators: Sequence[str],
-) -> list:
+) -> list[Case]:
     """A case for every scene and parameter given on the command line."""
     from ..compare.cases import scene_case
     from ..compare.estimators import stated_depth
@@ -136,7 +145,7 @@ def _scene_cases(
     return cases
 
 
-def _study(table, extra: list):
+def _study(table: StudyTable, extra: list[Case]) -> Study:
     """The study that a table and further cases describe."""
     from ..compare.cache import Precision
     from ..compare.measure import Effort

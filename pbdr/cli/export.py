@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
+from ._outputs import check_folder
 from .options import VariantOption, use_variant
 
 
@@ -26,6 +27,7 @@ def export(
         raise InputError(f"there is no run folder '{run}'")
     if outdir.is_file() or (outdir.is_dir() and any(outdir.iterdir())):
         raise InputError(f"'{outdir}' exists and is not an empty folder")
+    check_folder(outdir)
     use_variant(variant)
     from ..optimize.export import export_scene
     from ..optimize.record import load_values

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ._outputs import check_folder
 from .options import VariantOption, use_variant
 
 
@@ -24,10 +25,12 @@ def import_views(
     variant: VariantOption = None,
 ) -> None:
     """Write the cameras of a capture as Mitsuba sensors, and its photographs as views of a job."""
+    check_folder(outdir)
     use_variant(variant)
     from ..optimize.views.captures import read_captures, write_captures
 
     captures = read_captures(source, images)
     cameras, views = write_captures(captures, outdir)
-    print(f'{len(captures)} views; put <include filename="{cameras.name}"/> into a scene beside {cameras}')
+    count = f"{len(captures)} view{'s' if len(captures) != 1 else ''}"
+    print(f'{count}; put <include filename="{cameras.name}"/> into a scene beside {cameras}')
     print(f'and views = "{views.name}" into a job beside {views}')

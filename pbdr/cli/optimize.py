@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ._outputs import check_folder
 from .options import SetOption, VariantOption, parse_assignments, use_variant
 
 if TYPE_CHECKING:
@@ -43,15 +44,17 @@ def optimize(
     from ..optimize import Problem, load_job
     from ..optimize.job import locate_job
     from ..optimize.loop import optimize as run_problem
+    from ..optimize.symptoms import ambiguities
 
     if minutes is not None:
         assignments = [*(assignments or []), f"minutes={minutes}"]
     checked = load_job(job, parse_assignments(assignments))
     name = locate_job(job).resolve()
     folder = out or Path("runs") / (name.parent.name if name.stem == "job" else name.stem)
+    check_folder(folder)
     problem = Problem.from_job(checked)
     title, taken = checked.description or job, partial(automatic_boundary, problem.integrator)
-    with _Display(title, steps or checked.steps, taken) as display:
+    with _Display(title, steps or checked.steps, taken, ambiguities(problem)) as display:
         try:
             result = run_problem(
                 problem, steps=steps, out=folder, resume=resume, overwrite=overwrite, progress=display.show
@@ -77,8 +80,8 @@ def _resume_command(
 class _Display:
     """A progress bar on a terminal; plain lines elsewhere."""
 
-    def __init__(self, title: str, steps: int, boundary: Callable[[], str | None]):
-        self.title, self.steps, self.boundary = title, steps, boundary
+    def __init__(self, title: str, steps: int, boundary: Callable[[], str | None], remarks: Sequence[str]):
+        self.title, self.steps, self.boundary, self.remarks = title, steps, boundary, remarks
         self.is_terminal = sys.stdout.isatty()
         self.interrupted = ""
         self._bar = None
@@ -91,11 +94,10 @@ class _Display:
             self._bar = Progress(
                 MofNCompleteColumn(),
                 BarColumn(),
-                TextColumn("loss {task.fields[loss]:.3g}"),
-                TextColumn("{task.fields[milliseconds]:.0f} ms per step"),
+                TextColumn("{task.description}"),
                 TimeRemainingColumn(),
             )
-            self._task = self._bar.add_task("", total=self.steps, loss=float("nan"), milliseconds=0.0)
+            self._task = self._bar.add_task("compiling", total=self.steps)
             self._bar.start()
         return self
 
@@ -103,11 +105,16 @@ class _Display:
         """Report one step."""
         if self.boundary and (name := self.boundary()):
             print(f"boundary: {name}, chosen by boundary = 'auto'")
-        self.boundary = None
+        for remark in self.remarks:
+            print(f"note: {remark}", file=sys.stderr)
+        self.boundary, self.remarks = None, ()
         if step.problem:
             print(f"step {step.index}: {step.problem}; the step is left out", file=sys.stderr)
+        for note in step.notes:
+            print(f"step {step.index}: {note}", file=sys.stderr)
         if self._bar:
-            self._bar.update(self._task, completed=step.index + 1, loss=step.loss, milliseconds=1000 * step.seconds)
+            said = f"loss {step.loss:.3g}  {1000 * step.seconds:.0f} ms per step"
+            self._bar.update(self._task, completed=step.index + 1, description=said)
         elif step.index % max(1, step.count // 20) == 0 or step.index + 1 == step.count:
             left = step.seconds * (step.count - step.index - 1)
             print(
@@ -143,13 +150,24 @@ def _print_result(result: Result) -> None:
         table.add_row(name, text(entry["initial"]), text(entry["final"]), truth, error)
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
-    ratio = result.loss_initial / result.loss_final if result.loss_final > 0 else float("inf")
-    print(
-        f"loss {result.loss_initial:.4g} → {result.loss_final:.4g} ({ratio:.0f} times lower) in {result.seconds:.1f} s"
-    )
+    change = _change(result.loss_initial, result.loss_final)
+    print(f"loss {result.loss_initial:.4g} → {result.loss_final:.4g}{change} in {result.seconds:.1f} s")
     for name, counts in result.meshes.items():
         print(f"mesh {name}: " + ", ".join(f"{count} {what.replace('_', '-')}" for what, count in counts.items()))
     print(f"report: {result.folder / 'report.png'}")
+
+
+def _change(initial: float, final: float) -> str:
+    """By what factor the loss has fallen or risen, if both numbers have one.
+
+    Example:
+        >>> _change(2.0, 1.0)
+        ' (2 times lower)'
+    """
+    if initial <= 0 or final <= 0:
+        return ""
+    ratio, word = (initial / final, "lower") if final <= initial else (final / initial, "higher")
+    return f" ({ratio:.0f} times {word})" if ratio >= 10 else f" ({ratio:.2g} times {word})"
 
 
 def _flat(value: list) -> list:

@@ -19,6 +19,9 @@ VariantOption = Annotated[
     ),
 ]
 
+#: ``--seed``: Mitsuba's samplers take 32 bits
+SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the random numbers.")]
+
 #: ``--set KEY=VALUE``, which may be repeated
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value; may be repeated.")
@@ -86,6 +89,7 @@ def parse_assignments(assignments: list[str] | None, option: str = "--set") -> d
     for text in assignments or []:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            raise InputError(f"{option} needs KEY=VALUE, got '{text}'")
+            what = "NAME=VALUE" if option == "--define" else "KEY=VALUE"
+            raise InputError(f"{option} needs {what}, got '{text}'")
         pairs[key.strip()] = value.strip()
     return pairs

@@ -39,13 +39,10 @@ def params(
 
 def _print(infos: list[ParameterInfo]) -> None:
     """Show the parameters as a table."""
-    import sys
-
-    from rich.console import Console
     from rich.table import Table
 
-    # A pipe has no width; a table that is cut at 80 columns would lose keys
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    from ._tables import print_table
+
     table = Table(box=None, pad_edge=False)
     for heading in ("key", "type", "shape", "range", "differentiable", "moves visibility", "why"):
         table.add_column(heading, overflow="fold", no_wrap=heading == "key")
@@ -59,7 +56,7 @@ def _print(infos: list[ParameterInfo]) -> None:
             "yes" if info.discontinuous else "no",
             info.reason,
         )
-    console.print(table)
+    print_table(table, pipe_width=200)
 
 
 def _range(info: ParameterInfo) -> str:

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
-from .options import DefineOption, SetOption, VariantOption, parse_assignments, use_variant
+from ._outputs import check_image
+from .options import DefineOption, SeedOption, SetOption, VariantOption, parse_assignments, use_variant
 
 if TYPE_CHECKING:
     import mitsuba as mi
     import numpy as np
-
-_SUFFIXES = (".exr", ".png")
 
 #: Camera samples per pass: more would take more than about 4 GiB with the usual path tracers
 _SAMPLES_PER_PASS = 2**24
@@ -34,7 +33,7 @@ def register(app: typer.Typer) -> None:
 def render(
     scene: Annotated[str, typer.Argument(help="XML file, folder with a scene.xml, or bundled scene.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Image to write: .exr (linear) or .png (sRGB).")],
-    spp: Annotated[int | None, typer.Option(help="Samples per pixel; default: the scene's own.")] = None,
+    spp: Annotated[int | None, typer.Option(min=1, help="Samples per pixel; default: the scene's own.")] = None,
     sensor: Annotated[str, typer.Option(help="Position or id of the sensor.")] = "0",
     integrator: Annotated[
         str | None,
@@ -44,16 +43,14 @@ def render(
     ] = None,
     assignments: SetOption = None,
     define: DefineOption = None,
-    seed: Annotated[int, typer.Option(help="Seed of the random numbers.")] = 0,
+    seed: SeedOption = 0,
     variant: VariantOption = None,
 ) -> None:
     """Render a scene to an image.
 
     --set gives scene parameters (see pbdr params) new numbers: one, or comma-separated ones, or a .npy or image file.
     """
-    check_output(output)
-    if spp is not None and spp <= 0:
-        raise InputError(f"--spp must be at least 1, got {spp}")
+    check_image(output)
     values, overrides = parse_assignments(assignments), parse_assignments(define, "--define")
     name = use_variant(variant)
     from ..integrators import make_integrator
@@ -74,20 +71,8 @@ def render(
     save_image(image, output)
     height, width = image.shape[:2]
     seconds = time.perf_counter() - start
-    print(f"{output}: {width} × {height} pixels, {count} samples per pixel, {seconds:.1f} s, {name}")
-
-
-def check_output(output: Path) -> None:
-    """Refuse an image file that cannot be written, before anything is rendered."""
-    suffix = output.suffix.lower()
-    if suffix not in _SUFFIXES:
-        raise InputError(f"the image '{output}' must have one of the endings {', '.join(_SUFFIXES)}")
-    if output.is_dir():
-        raise InputError(f"the image '{output}' is a folder")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"the folder '{output.parent}' cannot be made: {error.strerror}") from error
+    samples = f"{count} sample{'s' if count > 1 else ''} per pixel"
+    print(f"{output}: {width} × {height} pixels, {samples}, {seconds:.1f} s, {name}")
 
 
 def assign(scene: mi.Scene, values: Mapping[str, str]) -> None:
@@ -113,10 +98,10 @@ def read_numbers(key: str, text: str) -> np.ndarray:
             raise InputError(f"--set {key}: '{text}' is neither a list of numbers nor a file") from None
     try:
         if path.suffix == ".npy":
-            return np.load(path, allow_pickle=False)
+            return np.load(path, allow_pickle=False).astype(np.float64, casting="same_kind")
         bitmap = mi.Bitmap(str(path))
         return np.array(bitmap.convert(component_format=mi.Struct.Type.Float32, srgb_gamma=False))
-    except (ValueError, RuntimeError, OSError) as error:
+    except (ValueError, TypeError, RuntimeError, OSError) as error:
         raise InputError(f"--set {key}: the file '{text}' holds neither numbers nor an image") from error
 
 
@@ -153,4 +138,5 @@ def save_image(image: np.ndarray, output: Path) -> None:
 
     if (bad := np.count_nonzero(~np.isfinite(image).all(axis=-1))) > 0:
         print(f"warning: {bad} pixels are not finite", file=sys.stderr)
+    output.parent.mkdir(parents=True, exist_ok=True)
     mi.util.write_bitmap(str(output), mi.TensorXf(image), write_async=False)

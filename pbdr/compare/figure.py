@@ -56,7 +56,8 @@ def gradient_picture(image: np.ndarray, title: str) -> Figure:
     shown = axes.imshow(signed(image), cmap=_MAP, vmin=-limit, vmax=limit, interpolation="nearest")
     axes.set_title(title, fontsize=9)
     axes.set_axis_off()
-    figure.colorbar(shown, ax=axes, label="derivative of the pixel (mean over channels)")
+    beyond = "both" if np.abs(signed(image)).max() > limit else "neither"
+    figure.colorbar(shown, ax=axes, label="derivative of the pixel (mean over channels)", extend=beyond)
     return figure
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from .coincidence import POINT_TOLERANCE, Rings, Sibling, build_rings
 from .edges import Edge, EdgeTable, build_edges, is_silhouette, look_up, opening_angle, sample_silhouette_direction
-from .placements import Placement, placement_of
+from .placements import Placement, Placements
 
 #: Long curves are divided until there are about so many cells
 CELLS_WANTED = 1024
@@ -48,6 +48,11 @@ class RoundTable:
     owners: tuple[mi.Shape, ...]
     owner_ids: mi.UInt32  #: their registry indices [O]
     count: int  #: R
+    placements: Placements | None = None  #: of the owners, if they have been looked up
+
+    def placed(self) -> Placements:
+        """The transforms of the owners."""
+        return self.placements or Placements.of(self.owners)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +66,13 @@ class Curves:
     extent: mi.Float  #: its share of the curve [C]
     count: int  #: C
     rings: Rings | None = None  #: curves of different shapes that lie on each other
+
+    def placed(self) -> Curves:
+        """The same with the transforms of their shapes: places can be found inside a loop then."""
+        tables = {"edges": self.edges, "rounds": self.rounds}
+        return dataclasses.replace(
+            self, **{n: dataclasses.replace(t, placements=t.placed()) for n, t in tables.items() if t}
+        )
 
     def is_round(self, cell: mi.UInt32) -> mi.Bool:
         """Whether cells lie on spheres, disks or cylinders. [N]"""
@@ -129,7 +141,7 @@ def _rings(curves: Curves, middle: Place) -> Rings | None:
     if curves.rounds:
         first = curves.count - curves.rounds.count
         row = dr.arange(mi.UInt32, curves.rounds.count)
-        placement = placement_of(curves.rounds.owners, dr.gather(mi.UInt32, curves.rounds.owner, row))
+        placement = curves.rounds.placed().pick(dr.gather(mi.UInt32, curves.rounds.owner, row))
         centre = placement.point(mi.Point3f(0, 0, curves.rounds.height))
         middles[first:] = np.broadcast_to(np.array(centre).T, (curves.rounds.count, 3))
         candidates[first:] = ~np.array(curves.rounds.smooth)
@@ -218,7 +230,7 @@ def _sibling(curves: Curves, curve: mi.UInt32, active: mi.Bool, place: Place) ->
     if curves.rounds:
         table, row, rim = curves.rounds, curve - edge_count, active & ~straight
         owner = dr.gather(mi.UInt32, table.owner, row, rim)
-        placement = placement_of(table.owners, owner, rim).detached()
+        placement = table.placed().pick(owner, rim).detached()
         height, inward = (dr.gather(mi.Float, column, row, rim) for column in (table.height, table.inward))
         p = dr.rcp(placement.linear) @ (mi.Vector3f(b) - placement.origin)
         size = POINT_TOLERANCE * (
@@ -234,7 +246,7 @@ def _sibling(curves: Curves, curve: mi.UInt32, active: mi.Bool, place: Place) ->
 def _round_place(table: RoundTable, row: mi.UInt32, active: mi.Bool, t: mi.Float, extent: mi.Float) -> Place:
     owner_index = dr.gather(mi.UInt32, table.owner, row, active)
     owner = dr.gather(mi.UInt32, table.owner_ids, owner_index, active)
-    placement = placement_of(table.owners, owner_index, active)
+    placement = table.placed().pick(owner_index, active)
     smooth, ball = (dr.gather(mi.Bool, column, row, active) for column in (table.smooth, table.ball))
     height, inward, side = (
         dr.gather(mi.Float, column, row, active) for column in (table.height, table.inward, table.side)

@@ -9,7 +9,7 @@ import mitsuba as mi
 import numpy as np
 
 from . import mesh
-from .placements import placement_of
+from .placements import Placements
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +26,12 @@ class EdgeTable:
     owner: mi.UInt32  #: index into ``owners``: the shape whose motion moves the edge [E]
     owners: tuple[mi.Shape, ...]  #: meshes and rectangles, and the instances that place a mesh of a group
     owner_ids: mi.UInt32  #: their registry indices [O]
+    placements: Placements | None = None  #: of the owners, if they have been looked up
 
-    @property
-    def instances(self) -> tuple[mi.Shape | None, ...]:
-        """The owners whose transform places their edges; None for those whose vertices are in world space."""
-        return tuple(s if s.class_name() == "Instance" else None for s in self.owners)
+    def placed(self) -> Placements | None:
+        """The transforms of the owners that place their edges; None if all vertices are in world space."""
+        instances = [s if s.class_name() == "Instance" else None for s in self.owners]
+        return self.placements or (Placements.of(instances) if any(instances) else None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,8 +130,8 @@ def look_up(table: EdgeTable, index: mi.UInt32, active: mi.Bool = True) -> Edge:
     shape = dr.gather(mi.ShapePtr, table.shapes, dr.gather(mi.UInt32, table.shape, index, active), active)
     columns = [dr.gather(mi.UInt32, c, index, active) for c in (table.start, table.end, table.left, table.right)]
     corners = [mesh.vertex_position(shape, column, active) for column in columns]
-    if any(table.instances):
-        placement = placement_of(table.instances, dr.gather(mi.UInt32, table.owner, index, active), active)
+    if placements := table.placed():
+        placement = placements.pick(dr.gather(mi.UInt32, table.owner, index, active), active)
         corners = [placement.point(corner) for corner in corners]
     return Edge(*corners, border=columns[2] == columns[3])
 

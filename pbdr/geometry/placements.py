@@ -29,20 +29,36 @@ class Placement:
         return Placement(dr.detach(self.linear, True), dr.detach(self.origin, True))
 
 
-def placement_of(shapes: Sequence[mi.Shape], index: mi.UInt32, active: mi.Bool = True) -> Placement:
-    """The placement of each lane's shape.
+@dataclasses.dataclass(frozen=True)
+class Placements:
+    """The placements of several shapes, attached to their transforms."""
 
-    Args:
-        shapes: Those that have a ``to_world``; None stands for a shape whose object space is the world's.
-        index: Into ``shapes``. [N]
-    """
-    identity = mi.AffineTransform4f()
-    matrices = [identity.matrix if s is None else mi.traverse(s)["to_world"].matrix for s in shapes]
-    entries = [[_pick([matrix[i, j] for matrix in matrices], index, active) for j in range(4)] for i in range(3)]
-    linear = mi.Matrix3f([row[:3] for row in entries])
-    return Placement(linear, mi.Vector3f(*[row[3] for row in entries]))
+    entries: list[list[mi.Float]]  #: 3 rows of the matrices, 4 columns [K] each
+    count: int  #: K
+
+    @classmethod
+    def of(cls, shapes: Sequence[mi.Shape | None]) -> Placements:
+        """Look shapes up.
+
+        Args:
+            shapes: Those that have a ``to_world``; None stands for a shape whose object space is the world's.
+        """
+        identity = mi.AffineTransform4f()
+        matrices = [identity.matrix if s is None else mi.traverse(s)["to_world"].matrix for s in shapes]
+        columns = [[[mi.Float(matrix[i, j]) for matrix in matrices] for j in range(4)] for i in range(3)]
+        return cls([[_joined(values) for values in row] for row in columns], len(matrices))
+
+    def pick(self, index: mi.UInt32, active: mi.Bool = True) -> Placement:
+        """The placement of each lane's shape.
+
+        Args:
+            index: Into the shapes. [N]
+        """
+        rows = self.entries
+        if self.count > 1:
+            rows = [[dr.gather(mi.Float, values, index, active) for values in row] for row in rows]
+        return Placement(mi.Matrix3f([row[:3] for row in rows]), mi.Vector3f(*[row[3] for row in rows]))
 
 
-def _pick(values: list, index: mi.UInt32, active: mi.Bool) -> mi.Float:
-    values = [mi.Float(v) for v in values]
-    return values[0] if len(values) == 1 else dr.gather(mi.Float, dr.concat(values), index, active)
+def _joined(values: list[mi.Float]) -> mi.Float:
+    return values[0] if len(values) == 1 else dr.concat(values)

@@ -29,7 +29,7 @@ class MovingRecording:
         """
         self._integrator, self._scene, self._sensor = integrator, scene, sensor
         seeds = [mi.sample_tea_32(mi.UInt32(seed), mi.UInt32(k))[0] for k in range(sets)]
-        passes, self._begun = integrator.begin(scene, sensor, seeds[0], spp)
+        passes, self._begun = integrator.begin(scene, sensor, seeds[0], spp, keep=True)
         self._passes = [Pass(passes[0].spp, seed, 1.0) for seed in seeds]
         #: Paths of each set; None if they do not fit into memory and are traced again
         self._traced = None

@@ -8,6 +8,8 @@ import drjit as dr
 import mitsuba as mi
 import numpy as np
 
+from ..errors import InputError
+from .losses.objective import Picture
 from .problem import Problem
 from .views.pictures import attached_pictures, recorded_pictures
 
@@ -58,12 +60,26 @@ def _differentiate_view(problem, latents, index, spp, seeds, weight, crossed) ->
 
     if recorded := recorded_pictures(problem, view, latents, spp, seed, crossed=crossed):
         loss = recorded.objective(recorded.pictures) * weight
-        dr.backward(loss)
-        recorded.finish()
+        if _reaches(problem, recorded.pictures, loss, view.name):
+            dr.backward(loss)
+            recorded.finish()
         return loss if recorded.loss is None else recorded.loss * weight
-    loss = problem.objective(attached_pictures(problem, view, latents, spp, seed)) * weight
-    dr.backward(loss)
+    pictures = attached_pictures(problem, view, latents, spp, seed)
+    loss = problem.objective(pictures) * weight
+    if _reaches(problem, pictures, loss, view.name):
+        dr.backward(loss)
     return loss
+
+
+def _reaches(problem: Problem, pictures: Mapping[str, Picture], loss: mi.TensorXf, name: str) -> bool:
+    """Whether the loss of a view looks at any of its pictures; a derivative must come of it then."""
+    looked_at = sorted(problem.objective.pictures & set(pictures))
+    if looked_at and not dr.grad_enabled(loss):
+        raise InputError(
+            f"the loss of view '{name}', which looks at {' and '.join(looked_at)}, does not depend on "
+            + ", ".join(f"'{variable.key}'" for variable in problem.variables[:3])
+        )
+    return bool(looked_at)
 
 
 def _sums(problem: Problem, latents: Mapping[str, mi.Float]) -> list[mi.Float]:

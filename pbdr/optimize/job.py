@@ -30,10 +30,7 @@ from .priors import PriorEntry
 from .schedules import SamplingEntry, ScheduleEntry, StoppingEntry
 from .section import Positive, Section
 from .user_functions import is_import_path, locate_function
-from .views.entry import ExposureEntry, View
-
-#: Entries of a view that name files
-IMAGES = ("target", "mask", "depth", "normals")
+from .views.entry import IMAGES, ExposureEntry, View
 
 
 class Job(Section):
@@ -74,6 +71,8 @@ class Job(Section):
 def locate_job(source: str | Path) -> Path:
     """The job file that a path, a folder, a bundled scene's name or ``NAME/FILE`` of a bundled job means."""
     path = Path(source)
+    if path.suffix == ".xml":
+        raise InputError(f"'{source}' is a scene; a job is a TOML file that names a scene, views and parameters")
     if path.is_file():
         return path
     if path.is_dir() and (path / "job.toml").is_file():
@@ -128,6 +127,8 @@ def _read_views(file: Path, folder: Path) -> list:
         views = tomllib.loads(file.read_text(encoding="utf-8"))["views"]
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError) as error:
         raise InputError(f"{file}: not a TOML file with a list 'views': {error}") from None
+    if not isinstance(views, list):
+        raise InputError(f"{file}: 'views' must be a list of tables [[views]], got {views!r}")
     for view in views:
         for name in IMAGES:
             if isinstance(view, dict) and isinstance(view.get(name), str):
@@ -156,7 +157,9 @@ def check_job(
 def _with_groups(data: Mapping) -> Mapping:
     """The entries with each parameter's group spelled out in it."""
     groups, parameters = data.get("groups", {}), data.get("parameters")
-    if not isinstance(groups, Mapping) or not isinstance(parameters, list):
+    if not isinstance(groups, Mapping) or not all(isinstance(group, Mapping) for group in groups.values()):
+        raise InputError("'groups' must be tables [groups.NAME] of a parameter's entries")
+    if not isinstance(parameters, list):
         return data
     used, resolved = set(), []
     for position, entry in enumerate(parameters):
@@ -164,7 +167,7 @@ def _with_groups(data: Mapping) -> Mapping:
         if name is None:
             resolved.append(entry)
             continue
-        if name not in groups or not isinstance(groups[name], Mapping):
+        if not isinstance(name, str) or name not in groups:
             raise InputError(f"parameters.{position}: there is no table [groups.{name}]{suggestion(str(name), groups)}")
         used.add(name)
         resolved.append({**groups[name], **{key: value for key, value in entry.items() if key != "group"}})
@@ -215,7 +218,13 @@ def _sentence(problem: dict, path: Path | None, text: str, overrides: Mapping[st
     if problem["type"] == "union_tag_invalid":
         found = problem["ctx"]["tag"]
         return f"{where}'{name}.kind' is '{found}', which does not exist{suggestion(found, PARAMETER_KINDS)}"
-    what = problem["msg"][0].lower() + problem["msg"][1:]
+    if problem["type"] in ("model_type", "model_attributes_type"):
+        return f"{where}'{name}' is {problem['input']!r}, but must be a table"
+    if problem["type"] == "list_type" and isinstance(problem["input"], Mapping):
+        return f"{where}'{name}' is one table, but must be a list of them: [[{name}]]"
+    if problem["type"] == "value_error":
+        return f"{where}{f'{name!r}: ' if name else ''}{problem['ctx']['error']}"
+    what = problem["msg"][0].lower() + problem["msg"][1:].split(" after validation")[0]
     return f"{where}'{name}' is {problem['input']!r}, but {what}"
 
 
@@ -289,6 +298,9 @@ def _with_absolute_paths(job: Job, folder: Path) -> Job:
 
     bundled = resources.folder("scenes") / job.scene / "scene.xml"
     scene = str(bundled) if bundled.is_file() and not (folder / job.scene).exists() else absolute(job.scene)
+    if not Path(scene).exists() and Path(job.scene).name == job.scene and not Path(job.scene).suffix:
+        hint = suggestion(job.scene, resources.scene_names(), allowed="bundled")
+        raise InputError(f"'scene' is '{job.scene}', which is neither a file beside the job nor a bundled scene{hint}")
     views = [with_absolute_images(view, folder) for view in job.views]
     files = {"value": ("initial", "true"), "mesh": ("true",), "pose": (), "look_at": ()}
     parameters = [

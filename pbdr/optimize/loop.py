@@ -90,7 +90,7 @@ def _images(problem: Problem) -> dict[str, np.ndarray]:
     """Targets and masks by name."""
     images = {f"target of {view.name}": np.array(view.target) for view in problem.views}
     for view in problem.views:
-        others = {"mask": view.mask, "depth": view.depth, "normals": view.normals}
+        others = {"mask": view.mask, "depth": view.depth, "normals": view.normals, "alpha": view.alpha}
         images |= {f"{what} of {view.name}": np.array(image) for what, image in others.items() if image is not None}
     return images
 
@@ -129,8 +129,7 @@ class _Run:
         base = self.seconds - (time.perf_counter() - start) if resume else 0.0
         try:
             while not self._end():
-                self.problem = remesh_due(self.problem, self.optimizer, self.step)
-                self.problem = refine_due(self.problem, self.optimizer, self.step)
+                self._refine()
                 done = self._take_step()
                 for callback in self.callbacks:
                     callback(done)
@@ -153,6 +152,14 @@ class _Run:
         if self.record:
             self._finish(result)
         return result
+
+    def _refine(self) -> None:
+        """Take the triangles and texels that are due."""
+        before = self.problem
+        self.problem = remesh_due(self.problem, self.optimizer, self.step)
+        self.problem = refine_due(self.problem, self.optimizer, self.step)
+        if self.method and self.problem is not before:
+            self.method.forget()
 
     def _take_step(self) -> Step:
         """One step with its line in the history, or nothing at all: Ctrl-C must not leave half a step."""
@@ -224,7 +231,15 @@ class _Run:
             return "interrupted"
         if minutes is not None and self.seconds >= 60 * minutes:
             return "minutes"
-        return "plateau" if self.control.is_plateau() else ""
+        is_stuck = self.method is not None and self.method.is_stuck and not self._changes_later()
+        return "plateau" if is_stuck or self.control.is_plateau() else ""
+
+    def _changes_later(self) -> bool:
+        """Whether triangles, texels or samples become more in this step or a later one."""
+        problem = self.problem
+        steps = [wanted.step for mesh in problem.meshes for wanted in mesh.entry.remesh]
+        steps += [at for refinement in problem.refinements for at in refinement.steps]
+        return any(step >= self.step for step in [*steps, *(at for at, _ in problem.job.sampling.at)])
 
     def _seed(self, label: str, view: int, step: int | None = None) -> mi.UInt32:
         """Of this step, or another one; opaque, so that no kernel is compiled again for the next step."""

@@ -42,6 +42,8 @@ def make(entry: OptimizerEntry, variables: Sequence[Variable]) -> drjit.opt.Opti
     for name in options:
         if name not in known:
             raise InputError(f"optimizer '{entry.type}' has no option '{name}'{suggestion(name, known)}")
+        if not isinstance(options[name], int | float):
+            raise InputError(f"optimizer '{entry.type}': '{name}' is {options[name]!r}, but must be a number")
     try:
         optimizer = _OPTIMIZERS[kind](lr=0.02, **options)
     except (RuntimeError, TypeError) as error:

@@ -43,7 +43,10 @@ class Prior:
     def __call__(self, latent: mi.Float) -> mi.Float:
         """Its weighted value, attached to the optimizer's variable. [1]"""
         values, initial = self._values(latent), self._tensor(mi.Float(self.variable.initial.ravel()))
-        return self._weighted(self.function(values, initial))
+        prior = self.function(values, initial)
+        if not dr.is_array_v(prior):
+            raise InputError(f"the prior of '{self.variable.key}' returns a {type(prior).__name__}, not a tensor")
+        return self._weighted(mi.TensorXf(prior))
 
     def curved(self, latent: mi.Float, at: mi.Float) -> mi.Float:
         """A function whose derivative at a point is that of the prior, and which a quadratic describes better. [1]
@@ -125,7 +128,7 @@ def make_priors(
     for position, entry in enumerate(entries):
         where = f"priors.{position}"
         if is_import_path(entry.type):
-            function, axes = load_function(entry.type, f"{where}.type"), 0
+            function, axes = load_function(entry.type, f"{where}.type", arguments=2), 0
         elif entry.type in PRIORS:
             function, axes = PRIORS[entry.type]
         else:

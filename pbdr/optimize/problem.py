@@ -10,6 +10,7 @@ import drjit as dr
 import mitsuba as mi
 import numpy as np
 
+from ..capabilities import is_own
 from ..errors import InputError
 from ..gradient_step import Memory
 from ..integrators import make_integrator
@@ -26,7 +27,7 @@ from .poses import Pose
 from .priors import Prior, make_priors
 from .schedules import ScheduleEntry
 from .unknowns import make_unknowns
-from .views.view import View, make_view
+from .views.view import View, make_view, require_alpha, split_arrays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,13 @@ class Problem:
     refinements: Sequence[Refinement] = ()  #: textures that begin with fewer texels
     schedules: Mapping[str, ScheduleEntry] = dataclasses.field(default_factory=dict)  #: by key, where not the job's
     memory: Memory | None = None  #: of earlier steps, where the job wants one
+
+    def __repr__(self) -> str:
+        def count(number: int, what: str) -> str:
+            return f"{number} {what}" + "s" * (number != 1)
+
+        unknown = ", ".join(variable.key for variable in self.variables[:4]) + ", …" * (len(self.variables) > 4)
+        return f"Problem({unknown}; {count(len(self.views), 'view')}, {count(self.job.steps, 'step')})"
 
     @classmethod
     def from_job(cls, source: str | Path | Job, overrides: Mapping[str, str] | None = None) -> Problem:
@@ -77,32 +85,35 @@ class Problem:
         Args:
             scene: Loaded with ``optimize=False``; or a file, a folder or the name of a bundled scene, with which a run
                 folder gets the recovered scene as XML, too.
-            parameters: Keys or globs, or a mapping from them to entries such as ``{"learning_rate": 0.05}``.
+            parameters: Keys or globs, or a mapping from them to entries such as ``{"learning_rate": 0.05}``, in which
+                ``initial`` and ``true`` may be arrays.
             targets: One linear image for each of the scene's sensors, in their order, or for each of ``views``
-                [H, W, C]; None if ``views`` names files.
+                [H, W, C]; None if ``views`` have them.
             settings: Other entries of a job: ``spp``, ``steps``, ``integrator`` (a name or mapping), ``views`` (a list
-                of mappings; paths start at the working directory), ``loss`` (a name or a function of an image and its
-                target), …
+                of mappings; ``target``, ``mask``, ``depth`` and ``normals`` are files, whose paths start at the working
+                directory, or arrays), ``loss`` (a name or a function of an image and its target), …
 
         Example:
             >>> problem = Problem.from_scene(scene, {"wall.bsdf.reflectance.value": {"initial": 0.5}}, [photo])
         """
         _require_derivatives()
-        views = settings.pop("views", [{"sensor": position} for position in range(len(targets or ()))])
+        if not isinstance(scene, mi.Scene | str | Path):
+            raise InputError(f"'scene' must be a mi.Scene, a file or a bundled scene, got a {type(scene).__name__}")
+        count = 0 if targets is None else len(targets)
+        views = settings.pop("views", [{"sensor": position} for position in range(count)])
         if targets is None and not views:
             raise InputError("there is nothing to match: give images as 'targets', or 'views' that name files")
-        if targets is not None:
-            if len(targets) != len(views):
-                raise InputError(f"there are {len(views)} views but {len(targets)} targets")
-            views = [{"target": "", **view} for view in views]
+        if targets is not None and count != len(views):
+            raise InputError(f"there are {len(views)} views but {count} targets")
+        views, arrays = split_arrays(views, targets)
         loss = settings.pop("loss") if callable(settings.get("loss")) else None
-        entries = parameters if isinstance(parameters, Mapping) else {key: {} for key in parameters}
+        entries = _parameter_entries(parameters)
         named = {name: settings.pop(name) for name in ("integrator", "optimizer") if name in settings}
         job = check_job(
             {
                 "scene": "" if isinstance(scene, mi.Scene) else str(locate_scene(scene).resolve()),
                 "views": views,
-                "parameters": [{"key": key, **entry} for key, entry in entries.items()],
+                "parameters": entries,
                 **{name: {"type": value} if isinstance(value, str) else value for name, value in named.items()},
                 **({} if loss is None else {"loss": f"{loss.__module__}:{loss.__qualname__}"}),
                 **settings,
@@ -111,14 +122,14 @@ class Problem:
         if job.scene_parameters and isinstance(scene, mi.Scene):
             raise InputError("'scene_parameters' are for scene files, but this scene is loaded already")
         job = job.model_copy(update={"views": [with_absolute_images(view, Path.cwd()) for view in job.views]})
-        return cls._check(job, scene if isinstance(scene, mi.Scene) else _load_for(job), targets, loss)
+        return cls._check(job, scene if isinstance(scene, mi.Scene) else _load_for(job), arrays, loss)
 
     @classmethod
     def _check(
         cls,
         job: Job,
         scene: mi.Scene,
-        targets: Sequence[np.ndarray] | None = None,
+        arrays: Sequence[Mapping[str, np.ndarray]] | None = None,
         loss: Callable | None = None,
     ) -> Problem:
         require_emitters(scene)
@@ -128,10 +139,10 @@ class Problem:
         unknowns = make_unknowns(scene, parameters, integrator, job.parameters)
         parameters.update()
         views = [
-            make_view(scene, entry, position, None if targets is None else targets[position])
+            make_view(scene, entry, position, {} if arrays is None else arrays[position])
             for position, entry in enumerate(job.views)
         ]
-        _check_views(views, objective, unknowns.moving)
+        _check_views(views, objective, unknowns.moving, is_own(integrator))
         if job.control_variate or job.allocation:
             _check_memory(objective, unknowns.moving)
         values = {variable.key: variable for variable in unknowns.variables if variable.in_scene}
@@ -194,22 +205,50 @@ class Problem:
         )
 
 
+def _parameter_entries(parameters: Mapping[str, Mapping] | Sequence[str]) -> list[dict]:
+    """What :meth:`Problem.from_scene` is given, as entries of a job, with arrays as lists."""
+    if isinstance(parameters, str):
+        parameters = [parameters]
+    if not isinstance(parameters, Mapping):
+        parameters = {key: {} for key in parameters}
+    for key, entry in parameters.items():
+        if not isinstance(entry, Mapping):
+            raise InputError(f"parameter '{key}' needs entries such as {{'initial': 0.5}}, got {entry!r}")
+    return [{"key": key} | {name: _plain(value) for name, value in entry.items()} for key, entry in parameters.items()]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.ndarray) or dr.is_array_v(value):
+        return numbers(value).ravel().tolist()
+    return value
+
+
 def _load_for(job: Job) -> mi.Scene:
     """The scene of a job, with the textures that it recovers in full precision."""
     keys = [entry.key for entry in job.parameters if entry.kind == "value" and entry.key.endswith(("data", "*"))]
     return load_scene(job.scene, job.scene_parameters, float_textures=keys)
 
 
-def _check_views(views: Sequence[View], objective: Objective, moving: str) -> None:
-    """Refuse views that lack what a loss looks at, and backgrounds whose derivative is not known."""
+def _check_views(views: Sequence[View], objective: Objective, moving: str, is_own_integrator: bool) -> None:
+    """Refuse views that lack what a loss looks at or are too small for it, and alpha whose derivative is not known."""
+    levels = max(term.pyramid for term in objective.terms)
+    for position, view in enumerate(views):
+        if min(view.target.shape[:2]) <= 2 ** (levels - 2):
+            raise InputError(f"views.{position}: its image is too small for a pyramid of {levels} levels")
     for what in objective.pictures - {"image"}:
         if all(getattr(view, what) is None for view in views):
-            raise InputError(f"a loss looks at {what}, but no view has an entry '{what}'")
+            lack = "target has an alpha channel" if what == "alpha" else f"view has an entry '{what}'"
+            raise InputError(f"a loss looks at {what}, but no {lack}")
+    if "alpha" in objective.pictures and not moving:
+        raise InputError("a loss looks at alpha, but no unknown moves anything, and only that changes alpha")
     for position, view in enumerate(views):
-        if view.background is not None and moving:
+        if "alpha" in objective.pictures and view.alpha is not None:
+            require_alpha(view.sensor, f"views.{position}: a loss of alpha")
+        who = "a loss looks at" if "alpha" in objective.pictures else "'background' needs" if view.background else ""
+        if who and moving and not is_own_integrator:
             raise InputError(
-                f"views.{position}: with '{moving}' unknown, which moves outlines, 'background' must be black: the "
-                "coverage of pixels has no derivative"
+                f"views.{position}: only pbdr's integrators are known to differentiate alpha, which {who} while "
+                f"'{moving}' moves outlines; choose [integrator] type = 'pbdr'"
             )
 
 

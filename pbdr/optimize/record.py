@@ -8,6 +8,7 @@ import json
 import math
 import os
 import platform
+import zipfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -95,10 +96,10 @@ class Record:
     def _check_existing(self, job: Job, images: Mapping[str, np.ndarray], *, resume: bool, overwrite: bool) -> None:
         state = "finished" if (self.folder / "result.json").exists() else "unfinished"
         if resume:
-            previous = json.loads((self.folder / "environment.json").read_text())
+            previous = _read_environment(self.folder)
             if previous["job"] != fingerprint(job):
                 raise InputError(f"'{self.folder}' holds a run of another job, or this job has changed since")
-            known = previous.get("images", {})
+            known = previous["images"]
             for name, image in images.items():
                 if known.get(name, digest := _digest(image)) != digest:
                     raise InputError(f"the image '{name}' has changed since the run in '{self.folder}' began")
@@ -158,6 +159,15 @@ class Record:
     def close(self) -> None:
         """Release the folder."""
         self._lock.close()
+
+
+def _read_environment(folder: Path) -> dict:
+    file = folder / "environment.json"
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return {"job": found["job"], "images": found.get("images", {})}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"'{file}', which tells what run this is, cannot be read: {error}; use --overwrite") from None
 
 
 def _step_of(line: str) -> int | None:
@@ -221,9 +231,12 @@ def write_text(file: Path, text: str) -> None:
 
 def read_checkpoint(file: Path) -> tuple[dict, dict[str, np.ndarray]]:
     """Meta data and arrays of a checkpoint."""
-    with np.load(file, allow_pickle=False) as content:
-        arrays = {name: content[name] for name in content.files if name != "meta"}
-        return json.loads(str(content["meta"])), arrays
+    try:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
+            arrays = {name: content[name] for name in content.files if name != "meta"}
+            return json.loads(str(content["meta"])), arrays
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+        raise InputError(f"the checkpoint '{file}' is damaged ({error}); begin anew with --overwrite") from None
 
 
 def load_values(run: Path) -> tuple[Path, Overrides, list[str], dict[str, np.ndarray]]:

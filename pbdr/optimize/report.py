@@ -128,7 +128,8 @@ def _draw_header(figure: SubFigure, history: list[dict], result: dict, meshes: l
         initial, final = result["loss_initial"], result["loss_final"]
         parts = [f"loss {_text(initial)} → {_text(final)}"]
         if initial and final:
-            parts[0] += f" ({_factor(initial / final)} × lower)"
+            fell = final <= initial
+            parts[0] += f" ({_factor(initial / final if fell else final / initial)} × {'lower' if fell else 'higher'})"
         parts += [f"{result['steps']} steps", f"{result['seconds']:.1f} s"]
     else:
         parts = [f"unfinished run, {len(history)} steps"]

@@ -47,21 +47,23 @@ class LbfgsOptions(Section):
 class _Method:
     """What the methods share: all variables as one vector."""
 
+    #: Whether further steps would change nothing
+    is_stuck = False
+
     def __init__(self, problem: Problem):
         self.state: dict[str, np.ndarray] = {}
         name = problem.job.optimizer.type
-        if problem.meshes:
-            raise InputError(
-                f"optimizer '{name}' does not know meshes, such as '{problem.meshes[0].name}'; use 'adam', whose steps "
-                "are smooth along a mesh"
-            )
         if problem.memory:
             raise InputError(f"optimizer '{name}' takes neither 'control_variate' nor 'allocation'; use 'adam'")
-        size = sum(variable.latent(variable.initial).numpy().size for variable in problem.variables)
-        self.check(problem, size)
+        if problem.job.sampling.type == "adaptive":
+            raise InputError(f"optimizer '{name}' takes no sampling of type 'adaptive'; use 'steps', or 'adam'")
+        self.check(problem)
 
-    def check(self, problem: Problem, size: int) -> None:
+    def check(self, problem: Problem) -> None:
         """Refuse what the method cannot do."""
+
+    def forget(self) -> None:
+        """Variables have other sizes from now on."""
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What a checkpoint must hold. See :meth:`restore`."""
@@ -79,8 +81,14 @@ class _LeastSquares(_Method):
     part of its derivative that curves upward.
     """
 
-    def check(self, problem: Problem, size: int) -> None:
+    def check(self, problem: Problem) -> None:
         name = problem.job.optimizer.type
+        if problem.meshes:
+            raise InputError(
+                f"optimizer '{name}' does not know meshes, such as '{problem.meshes[0].name}'; use 'adam' or 'lbfgs'"
+            )
+        variables = {v.key: v for v in problem.variables} | {r.full.key: r.full for r in problem.refinements}
+        size = sum(dr.width(variable.latent(variable.initial)) for variable in variables.values())
         if size > MOST_COLUMNS:
             raise InputError(f"optimizer '{name}' takes at most {MOST_COLUMNS} unknown numbers, got {size}; use 'adam'")
         for term in problem.objective.terms:
@@ -161,6 +169,18 @@ class Lbfgs(_Method):
         super().__init__(problem)
         self.options = options
 
+    def check(self, problem: Problem) -> None:
+        if problem.job.batch is not None and problem.job.batch < len(problem.views):
+            raise InputError("optimizer 'lbfgs' looks at all views in each step, so it takes no 'batch'; use 'adam'")
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the last step failed without a memory: with the same random numbers the next one would, too."""
+        return "stuck" in self.state
+
+    def forget(self) -> None:
+        self.state = {}
+
     def advance(self, problem, latents, views, spp, seeds, step) -> tuple[float, str]:
         """Take a step. Returns the loss before it and what was not finite."""
 
@@ -190,7 +210,10 @@ class Lbfgs(_Method):
             length *= 0.4
         else:
             _put(problem, latents, x)
-        self.state |= {"x": x, "g": g}
+            # Curvature may have misled: once more along the gradient
+            self.state = {} if "s" in self.state else {"stuck": np.array(True)}
+            return loss, ""
+        self.state = {name: rows for name, rows in self.state.items() if name != "stuck"} | {"x": x, "g": g}
         return loss, ""
 
     def _remember(self, x: np.ndarray, g: np.ndarray) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,12 +36,13 @@ def locate_function(name: str, folder: Path) -> str:
     return f"{file.resolve()}:{function}" if file.is_file() else name
 
 
-def load_function(name: str, what: str) -> Callable:
+def load_function(name: str, what: str, *, arguments: int) -> Callable:
     """Import a function.
 
     Args:
         name: ``module:function`` or ``file.py:function``.
         what: Name of the job's entry, for error sentences.
+        arguments: How many it must take.
     """
     module_name, _, function = name.rpartition(":")
     try:
@@ -53,6 +55,13 @@ def load_function(name: str, what: str) -> Callable:
         raise InputError(
             f"{what} names '{name}', but '{module_name}' has no such function{suggestion(function, known)}"
         )
+    try:
+        inspect.signature(found).bind(*range(arguments))
+    except TypeError:
+        raise InputError(f"{what} names '{name}', which must take {arguments} arguments") from None
+    except ValueError:
+        # Functions that are not written in Python may not say what they take
+        return found
     return found
 
 

@@ -15,6 +15,7 @@ import mitsuba as mi
 from ..geometry.attachment import Attachment
 from ..geometry.edges import has_instances
 from .emitter import emitters_move
+from .path import PathResult, background_covers
 from .sensor import sensor_moves
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ class Context:
     spp: int  #: samples per pixel of this pass
     seed: mi.UInt32
     limits: Limits  #: where paths end
-    #: radiance(sampler, ray, active, limits) → spectrum, by the integrator's own path loop, detached
-    radiance: Callable[[mi.Sampler, mi.Ray3f, mi.Bool, Limits], mi.Spectrum]
+    #: paths(sampler, ray, active, limits), by the integrator's own path loop, detached
+    paths: Callable[[mi.Sampler, mi.Ray3f, mi.Bool, Limits], PathResult]
     setting: Setting  #: what moves, and where
     bend: Bend | None  #: lets camera rays follow a velocity field instead of material points
     crosses_film_edges: bool  #: whether anything moves where the film's own integrand ends
@@ -80,6 +81,12 @@ class Context:
     def excess(self, L: mi.Spectrum, pi: mi.PreliminaryIntersection3f) -> mi.Spectrum:
         """Radiance of camera samples that moves with surfaces: what exceeds the level of their first hit. [N]"""
         return L if self.levels is None else L - self.levels.of(pi)
+
+    def covered(self, is_hit: mi.Bool) -> mi.Float:
+        """Level of the alpha channel where camera rays hit something or nothing, as known as those of radiance. [N]"""
+        if self.levels is None:
+            return mi.Float(0)
+        return dr.select(is_hit | background_covers(self.scene, self.limits), mi.Float(1), 0)
 
     def importance(self, position: mi.Point2f) -> mi.Float:
         """How much the loss depends on samples at film positions, up to a factor; 1 in forward mode. [N]"""

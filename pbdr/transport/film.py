@@ -79,14 +79,24 @@ def plan_passes(
 class FilmSamples:
     """Samples of a boundary integral, ready for the film.
 
-    ``value`` and ``weight`` have the value 0 and carry derivatives; the film filters them like radiance samples, so a
-    sample stands for the film area of one radiance sample (1 / spp pixels).
+    Their :attr:`parts` have the value 0 and carry derivatives; the film filters them like radiance samples, so a sample
+    stands for the film area of one radiance sample (1 / spp pixels).
     """
 
     position: mi.Point2f  #: film position, pixels, detached [M]
     value: mi.Spectrum  #: derivative of the filtered radiance [M]
     weight: mi.Float  #: derivative of the filter weight that normalizes it [M]
     wavelengths: mi.Wavelength  #: of the spectral samples [M]
+    coverage: mi.Float | None = None  #: derivative of the filtered alpha; None where it stays [M]
+
+    @property
+    def parts(self) -> list:
+        """What carries derivatives."""
+        return [self.value, self.weight, *([] if self.coverage is None else [self.coverage])]
+
+
+#: Attaches boundary samples to the scene's parameters; every call does it anew, of equal values
+Source = Callable[[], Sequence[FilmSamples]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +129,11 @@ class Camera:
             return values
         count = dr.width(values) // self.sets
         return dr.gather(type(values), values, dr.arange(mi.UInt32, count) + index * count)
+
+
+def has_alpha(film: mi.Film) -> bool:
+    """Whether images have an alpha channel."""
+    return mi.has_flag(film.flags(), mi.FilmFlags.Alpha)
 
 
 def true_spp(sensor: mi.Sensor, spp: int) -> int:
@@ -191,7 +206,7 @@ def attached_parts(motion: Motion | None) -> list:
     """The arrays of ``motion`` that carry derivatives, in the order of :func:`develop`."""
     if motion is None:
         return []
-    return [motion.position, motion.measure, *(part for s in motion.boundary for part in (s.value, s.weight))]
+    return [motion.position, motion.measure, *(part for samples in motion.boundary for part in samples.parts)]
 
 
 def develop(camera: Camera, L: mi.Spectrum, *parts, alpha: mi.Float = 0, motion: Motion | None = None) -> mi.TensorXf:
@@ -214,13 +229,16 @@ def develop(camera: Camera, L: mi.Spectrum, *parts, alpha: mi.Float = 0, motion:
     is_gpu = dr.backend_v(mi.Float) == dr.JitBackend.CUDA
     block.set_coalesce(is_gpu and block.coalesce() and camera.spp >= 4)
     value = L * camera.response * measure
-    camera.put(block, film, position, value, measure, mi.Float(alpha), [], camera.ray.wavelengths)
+    camera.put(block, film, position, value, measure, alpha * measure, [], camera.ray.wavelengths)
     film.put_block(block)
-    for k, samples in enumerate(motion.boundary if motion else ()):
+    parts = iter(boundary)
+    for samples in motion.boundary if motion else ():
         block = film.create_block()
         block.set_coalesce(False)
-        value, weight = boundary[2 * k], boundary[2 * k + 1]
-        camera.put(block, film, samples.position, value, weight, mi.Float(0), [], samples.wavelengths)
+        value, weight, coverage = next(parts), next(parts), mi.Float(0)
+        if samples.coverage is not None:
+            coverage = next(parts)
+        camera.put(block, film, samples.position, value, weight, coverage, [], samples.wavelengths)
         film.put_block(block)
     return film.develop()
 
@@ -258,7 +276,7 @@ def adjoint_of_sets(
     else:
         width, height = sampled_size(film)
         rest = dr.zeros(mi.Spectrum, width * height * camera.spp)
-        parts = [adjoint(camera.part(k), None, rest, adjoints[k])[0] for k in range(camera.sets)]
+        parts = [adjoint(camera.part(k), None, rest, mi.Float(0), adjoints[k])[0] for k in range(camera.sets)]
     return mi.Spectrum(*(dr.concat(list(channel)) for channel in zip(*parts, strict=True)))
 
 
@@ -292,11 +310,14 @@ def _leaves(motion: Motion | None, L: mi.Spectrum) -> list:
     return leaves
 
 
-def tangent(camera: Camera, motion: Motion | None, L: mi.Spectrum, directions: Sequence) -> mi.TensorXf:
+def tangent(
+    camera: Camera, motion: Motion | None, L: mi.Spectrum, alpha: mi.Float, directions: Sequence
+) -> mi.TensorXf:
     """Derivative of the image along tangents of the radiance samples and of the parts of ``motion``.
 
     Args:
-        L: Radiance of each camera sample. [N]
+        L: Radiance of each camera sample, as far as it moves. [N]
+        alpha: Its coverage, as far as it moves. [N]
         directions: Tangent of L, then of each attached part.
 
     Returns:
@@ -306,10 +327,10 @@ def tangent(camera: Camera, motion: Motion | None, L: mi.Spectrum, directions: S
         leaves = _leaves(motion, L)
         for leaf, direction in zip(leaves, directions, strict=True):
             dr.set_grad(leaf, direction)
-        return dr.detach(dr.forward_to(develop(camera, *leaves, motion=motion)), True)
+        return dr.detach(dr.forward_to(develop(camera, *leaves, alpha=alpha, motion=motion)), True)
 
 
-def adjoint(camera: Camera, motion: Motion | None, L: mi.Spectrum, grad_in: mi.TensorXf) -> list:
+def adjoint(camera: Camera, motion: Motion | None, L: mi.Spectrum, alpha: mi.Float, grad_in: mi.TensorXf) -> list:
     """Derivatives of a loss by the radiance samples and the parts of ``motion``: the transpose of :func:`tangent`.
 
     Args:
@@ -320,7 +341,7 @@ def adjoint(camera: Camera, motion: Motion | None, L: mi.Spectrum, grad_in: mi.T
     """
     with dr.resume_grad():
         leaves = _leaves(motion, L)
-        image = develop(camera, *leaves, motion=motion)
+        image = develop(camera, *leaves, alpha=alpha, motion=motion)
         dr.set_grad(image, grad_in)
         dr.enqueue(dr.ADMode.Backward, image)
         dr.traverse(dr.ADMode.Backward)

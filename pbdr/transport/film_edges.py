@@ -13,7 +13,7 @@ import mitsuba as mi
 
 from ..seeds import derive_seed
 from .context import Context
-from .film import FilmSamples
+from .film import FilmSamples, Source, coverage, has_alpha
 from .path import first_hit
 from .sensor import camera_rays, project_first_vertex
 
@@ -32,26 +32,31 @@ def crosses_film_edges(context: Context) -> mi.Bool:
         return dr.any(context.setting.attachment.moving.hit(pi))
 
 
-def film_edge_samples(context: Context) -> list[FilmSamples]:
-    """Samples on the edges of the filter's domain; none if nothing crosses them."""
-    if not context.crosses_film_edges:
-        return []
+def film_edge_source(context: Context) -> Source:
+    """Samples on the edges of the filter's domain, for contexts in which something crosses them."""
     with dr.suspend_grad():
         position, vertical, first, (sampler, response), pi, ray = _edge_points(context)
         moving = mi.Bool(True) if context.bend else context.setting.can_move_on_film(pi)
-        L = context.excess(context.radiance(sampler, ray, moving, context.limits), pi) * response
+        path = context.paths(sampler, ray, moving, context.limits)
+        L = context.excess(path.L, pi) * response
+        α = coverage(path) - context.covered(pi.is_valid()) if has_alpha(context.sensor.film()) else None
         # Evaluated with the radiance of the pixels, or each kernel that uses it would trace these paths again
-        dr.schedule(L)
-    moved = project_first_vertex(context.sensor, pi, ray, position, context.bend, moving)
-    speed = dr.select(vertical, moved.position.x, moved.position.y)
-    speed -= dr.detach(speed)
+        dr.schedule(L, α)
 
-    if not context.sensor.film().rfilter().is_box_filter():
-        weight = dr.select(first, speed, -speed)
-        return [FilmSamples(position, L * weight, weight, ray.wavelengths)]
-    # What leaves the pixel before the edge enters the one behind it
-    step = mi.Vector2f(dr.select(vertical, 0.5, 0), dr.select(vertical, 0, 0.5))
-    return [FilmSamples(position + step * sign, L * (sign * speed), sign * speed, ray.wavelengths) for sign in (-1, 1)]
+    def samples(position: mi.Point2f, weight: mi.Float) -> FilmSamples:
+        return FilmSamples(position, L * weight, weight, ray.wavelengths, None if α is None else α * weight)
+
+    def attach() -> list[FilmSamples]:
+        moved = project_first_vertex(context.sensor, pi, ray, position, context.bend, moving)
+        speed = dr.select(vertical, moved.position.x, moved.position.y)
+        speed -= dr.detach(speed)
+        if not context.sensor.film().rfilter().is_box_filter():
+            return [samples(position, dr.select(first, speed, -speed))]
+        # What leaves the pixel before the edge enters the one behind it
+        step = mi.Vector2f(dr.select(vertical, 0.5, 0), dr.select(vertical, 0, 0.5))
+        return [samples(position + step * sign, sign * speed) for sign in (-1, 1)]
+
+    return attach
 
 
 def _has_edges(film: mi.Film) -> bool:

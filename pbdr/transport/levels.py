@@ -153,5 +153,5 @@ def look_around(context: Context, group: mi.UInt32) -> Recollection[Memory]:
     position = sampler.next_2d() * mi.ScalarVector2f(film.crop_size()) + mi.ScalarVector2f(film.crop_offset())
     ray = mi.Ray3f(dr.detach(camera_rays(sensor, sampler, position)[0], True))
     pi, ray = first_hit(context.scene, ray, context.limits, mi.Bool(True))
-    levels.learn(registry_index(pi), context.radiance(sampler, ray, mi.Bool(True), context.limits))
+    levels.learn(registry_index(pi), context.paths(sampler, ray, mi.Bool(True), context.limits).L)
     return Recollection.of(seed, before, levels.measured)

@@ -194,4 +194,4 @@ def reflected_light(
     si = end.pi.compute_surface_interaction(end.ray, mi.RayFlags.All, active)
     emitted = si.emitter(context.scene).eval(si, active)
     limits = dataclasses.replace(context.limits, max_depth=max_depth, hide_emitters=False)
-    return context.radiance(sampler, end.ray, active, limits) - emitted
+    return context.paths(sampler, end.ray, active, limits).L - emitted

@@ -58,6 +58,11 @@ class PathResult:
     count: mi.UInt32  #: vertices of the path, with the last one in the environment [N]
 
 
+def background_covers(scene: mi.Scene, limits: Limits) -> bool:
+    """Whether rays that meet nothing count as covered in the alpha channel: if they show an environment."""
+    return not limits.hide_emitters and scene.environment() is not None
+
+
 @dr.syntax
 def first_hit(
     scene: mi.Scene, ray: mi.Ray3f, limits: Limits, active: mi.Bool
@@ -226,7 +231,7 @@ def trace_path(
     depth = mi.UInt32(0)
     count = mi.UInt32(0)
     memory = rule.allocate(limits.max_depth)
-    valid = mi.Bool(not limits.hide_emitters and scene.environment() is not None)
+    valid = mi.Bool(background_covers(scene, limits))
 
     # Symbolic loop over the active lanes, or one copy of the body for each vertex if the rule asks for it
     passed = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import drjit as dr
 import mitsuba as mi
 
@@ -19,6 +21,31 @@ def push_tangents(scene: mi.Scene) -> None:
         dr.forward_to(attached, flags=KEEP_TANGENTS)
         dr.enqueue(dr.ADMode.Forward, attached)
         dr.traverse(dr.ADMode.Forward, flags=KEEP_TANGENTS)
+
+
+@dr.syntax
+def push_adjoints(attach: Callable[[], Sequence], adjoints: Sequence, width: int) -> None:
+    """Carry adjoints from arrays to the scene's parameters.
+
+    In a loop of one turn: there, sums over all lanes are part of the kernel. Outside, each number that many lanes
+    share, such as an entry of a matrix, would be summed up by a kernel of its own, which starts from the adjoints.
+
+    Args:
+        attach: Returns the arrays, attached. [N] each
+        adjoints: Theirs. [N] each
+        width: N
+    """
+    turn = dr.zeros(mi.UInt32, width)
+    while dr.hint(turn < 1, mode="symbolic", label="adjoints", exclude=[attach, adjoints]):
+        with dr.resume_grad():
+            _push(attach(), adjoints)
+        turn += 1
+
+
+def _push(parts: Sequence, adjoints: Sequence) -> None:
+    products = [part * δ for part, δ in zip(parts, adjoints, strict=True) if dr.grad_enabled(part)]
+    if products:
+        dr.backward_from(sum(number for x in products for number in (list(x) if dr.depth_v(x) > 1 else [x])))
 
 
 def cut_graph(scene: mi.Scene) -> None:

@@ -16,7 +16,6 @@ from pbdr.errors import InputError
 
 from .interior_cases import STILL, _ball, _lit
 
-TINT = "ball.bsdf.specular_reflectance.value"
 SMOOTH_PLASTIC = functools.partial(
     _ball, {"type": "plastic", "diffuse_reflectance": {"type": "rgb", "value": [0.7, 0.5, 0.2]}}
 )

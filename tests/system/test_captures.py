@@ -14,7 +14,7 @@ import pytest
 
 import pbdr
 from pbdr.errors import InputError
-from pbdr.optimize.views.captures import read_captures
+from pbdr.optimize.views.captures import read_captures, write_captures
 from pbdr.optimize.views.captures.projections import decompose
 from pbdr.scene import load_scene
 
@@ -181,6 +181,9 @@ def test_captures_that_are_refused(tmp_path: Path) -> None:
         ({"camera_model": "OPENCV_FISHEYE"}, "are not pinhole cameras"),
         ({"frames": [{**data["frames"][0], "file_path": "images/gone.png"}]}, "gone.png' does not exist"),
         ({"frames": [{**data["frames"][0], "transform_matrix": np.zeros((4, 4)).tolist()}]}, "no rotation"),
+        ({"frames": [{**data["frames"][0], "transform_matrix": [["a"], [0, 1]]}]}, "must hold 4 × 4 numbers"),
+        ({"fl_x": "wide"}, "'fl_x' must be a number, got 'wide'"),
+        ({"frames": [1]}, "no list 'frames'"),
     ):
         file.write_text(json.dumps(data | change))
         with pytest.raises(InputError, match=re.escape(words)), np.errstate(invalid="ignore"):
@@ -188,3 +191,49 @@ def test_captures_that_are_refused(tmp_path: Path) -> None:
     for source, words in ((tmp_path / "gone", "neither a folder nor"), (tmp_path, "no image with an XML file")):
         with pytest.raises(InputError, match=words):
             read_captures(source)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"frames": 3},
+        {"frames": [3]},
+        {"frames": []},
+        {"fl_x": "wide"},
+        {"fl_x": 0},
+        {"cx": None},
+        {"transform_matrix": [[1, 0], [0]]},
+        [],
+    ],
+    ids=str,
+)
+def test_damaged_captures_end_in_one_sentence(tmp_path: Path, change: dict | list) -> None:
+    file = nerfstudio(tmp_path / "one")
+    data = json.loads(file.read_text())
+    if "transform_matrix" in change:
+        change = {"frames": [data["frames"][0] | change]}
+    file.write_text(json.dumps(data | change if change else change))
+    with pytest.raises(InputError) as error:
+        read_captures(file)
+    assert "\n" not in str(error.value) and str(file) in str(error.value)
+
+
+def test_damaged_files_of_captures_end_in_one_sentence(tmp_path: Path) -> None:
+    model = tmp_path / "sparse"
+    (model / "images").mkdir(parents=True)
+    (tmp_path / "cameras.npz").write_bytes(b"PK no archive")
+    (model / "cameras.txt").write_text("1 PINHOLE 24\n")
+    (model / "images.txt").write_text("1 1 0 0 0 0 0 0 1 a.png\n\n")
+    for source, words in ((tmp_path / "cameras.npz", "cannot be read"), (model, "IndexError")):
+        with pytest.raises(InputError, match=words):
+            read_captures(source)
+    for name in ("cameras", "images"):
+        (model / f"{name}.txt").rename(model / f"{name}.bin")
+    with pytest.raises(InputError, match="sparse"):
+        read_captures(model)
+    file = nerfstudio(tmp_path / "one")
+    for image in (tmp_path / "one").rglob("*.png"):
+        image.write_text("no picture")
+    with pytest.raises(InputError, match="cannot be read"):
+        write_captures(read_captures(file), tmp_path / "job")
+    assert not (tmp_path / "job").exists()

@@ -131,8 +131,6 @@ RENDER = ("render", "cornell_box", "-o", "a.png", "-D", "size=8")
         (("params", "no/scene.xml"), ["'no/scene.xml' does not exist"]),
         (("render", "cornell_box", "-o", "a.jpg"), ["'a.jpg' must have", ".exr, .png"]),
         (("render", "cornell_box", "-o", "a"), ["'a' must have", ".exr, .png"]),
-        ((*RENDER, "--spp", "0"), ["--spp must be at least 1, got 0"]),
-        ((*RENDER, "--spp", "-4"), ["--spp must be at least 1, got -4"]),
         ((*RENDER, "--sensor", "frnt"), ["no sensor 'frnt'", "did you mean 'front'"]),
         ((*RENDER, "--integrator", "pbrd"), ["no integrator 'pbrd'", "did you mean 'pbdr'"]),
         ((*RENDER, "--integrator", "pbdr:max_depht=3"), ["no property 'max_depht'", "did you mean 'max_depth'"]),
@@ -141,6 +139,10 @@ RENDER = ("render", "cornell_box", "-o", "a.png", "-D", "size=8")
         ((*RENDER, "--set", "metal.alpha.value=red"), ["'red' is neither a list of numbers nor a file"]),
         ((*RENDER, "--set", "metal.alpha.value=nan"), ["must be finite, got nan"]),
         ((*RENDER, "--set", "block.vertex_positions=1,2,3"), ["'block.vertex_positions' holds 72 numbers, got 3"]),
+        ((*RENDER, "--set", "metal.alpha.value=words.npy"), ["'words.npy' holds neither numbers nor an image"]),
+        ((*RENDER, "-D", "siz"), ["--define needs NAME=VALUE, got 'siz'"]),
+        ((*RENDER, "-D", "size=0"), ["the film of the sensor 'front' has no pixels"]),
+        (("params", "cornell_box", "-D", "size=-5"), ["hdrfilm", "value -5 is out of bounds"]),
         ((*RENDER, "-D", "siz=3"), ["no <default> parameter 'siz'", "did you mean 'size'"]),
         ((*RENDER, "--variant", "scalar_rgb"), ["'scalar_rgb' cannot differentiate", "llvm_ad_rgb"]),
         ((*RENDER, "--variant", "llvm_rgb"), ["no variant 'llvm_rgb'", "did you mean 'llvm_ad_rgb'"]),
@@ -148,10 +150,12 @@ RENDER = ("render", "cornell_box", "-o", "a.png", "-D", "size=8")
 )
 def test_bad_input_is_one_sentence(pbdr_command, monkeypatch, tmp_path: Path, arguments, parts):
     monkeypatch.chdir(tmp_path)
+    np.save("words.npy", np.array(["red"]))
     outcome = pbdr_command(*arguments)
     assert outcome.code == 2
     assert outcome.stderr.startswith("error: ") and outcome.stderr.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+    assert "[" not in outcome.stderr.split("must be in the range")[0], "no place in Mitsuba's source"
+    assert [file.name for file in tmp_path.iterdir()] == ["words.npy"]
     for part in parts:
         assert part in outcome.stderr
 
@@ -187,8 +191,88 @@ def test_unavailable_cuda(pbdr_command, tmp_path: Path):
 def test_a_folder_in_the_way(pbdr_command, tmp_path: Path):
     (tmp_path / "a.png").mkdir()
     assert "is a folder" in pbdr_command("render", "cornell_box", "-o", tmp_path / "a.png").stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("render", "cornell_box", "-o", "PLACE/a.png"),
+        ("gradient", "cornell_box", "--param", "metal.alpha.value", "-o", "PLACE/a.png"),
+        ("check", "cornell_box", "--param", "metal.alpha.value", "--json", "PLACE/a.json"),
+        ("compare", "cornell_box", "--param", "metal.alpha.value", "--out", "PLACE/a"),
+        ("optimize", "cornell_box", "--out", "PLACE/a"),
+        ("export", ".", "PLACE/a"),
+        ("import-views", "transforms.json", "PLACE/a"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_place_where_nothing_can_be_written_is_refused_first(pbdr_command, monkeypatch, tmp_path: Path, arguments):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mitsuba.render", lambda *arguments, **options: pytest.fail("something was computed"))
     (tmp_path / "file").touch()
-    assert "cannot be made" in pbdr_command("render", "cornell_box", "-o", tmp_path / "file" / "a.png").stderr
+    # Not even the superuser can make files in the second one
+    for place, sentence in (("file", "cannot be made"), ("/proc/self", "nothing can be written")):
+        outcome = pbdr_command(*(text.replace("PLACE", place) for text in arguments))
+        assert outcome.code == 2
+        assert outcome.stderr.startswith("error: ") and outcome.stderr.count("\n") == 1
+        assert sentence in outcome.stderr
+
+
+def test_an_error_of_the_system_is_one_sentence(monkeypatch, capsys):
+    def fail(*arguments: object) -> None:
+        raise OSError(28, "No space left on device", "runs/a/history.jsonl")
+
+    monkeypatch.setattr("pbdr.cli.app", fail)
+    with pytest.raises(SystemExit) as left:
+        main([])
+    assert left.value.code == 2
+    assert capsys.readouterr().err == "error: 'runs/a/history.jsonl': No space left on device\n"
+
+
+@pytest.mark.parametrize("option", [("--seed", "-1"), ("--seed", "4294967296"), ("--spp", "0"), ("--spp", "-4")])
+def test_numbers_that_no_sampler_takes(pbdr_command, tmp_path: Path, option):
+    outcome = pbdr_command("render", "cornell_box", "-o", tmp_path / "a.png", *option)
+    assert outcome.code == 2
+    assert option[0] in outcome.stderr
+
+
+def test_help_is_wrapped_by_the_terminal(pbdr_command):
+    paragraphs = [command.help for command in app.registered_commands]
+    assert paragraphs and not any("\n" in text.replace("\n\n", "") for text in paragraphs)
+
+
+def test_what_may_go_wrong_is_said_once_on_stderr(capsys):
+    from pbdr.cli.optimize import _Display
+    from pbdr.optimize.outcome import Step
+
+    with _Display("title", 2, lambda: None, ["light and colour are unknown"]) as display:
+        display.show(Step(0, 2, 1.0, 0.1, "", notes=("a spike",)))
+        display.show(Step(1, 2, 1.0, 0.1, ""))
+    assert capsys.readouterr().err == "note: light and colour are unknown\nstep 0: a spike\n"
+
+
+def test_a_loss_that_has_risen_is_not_called_lower():
+    from pbdr.cli.optimize import _change
+
+    assert _change(3.0, 2.0) == " (1.5 times lower)" and _change(2.0, 3.0) == " (1.5 times higher)"
+    assert _change(200.0, 1.0) == " (200 times lower)" and _change(1.0, 0.0) == ""
+
+
+def test_a_narrow_terminal_gets_blocks_in_place_of_a_table(monkeypatch, capsys):
+    from rich.console import Console
+    from rich.table import Table
+
+    from pbdr.cli import _tables
+
+    def narrow(**options: object) -> Console:
+        return Console(width=20, force_terminal=True, color_system=None, **options)
+
+    table = Table("key", "type", "why", "range")
+    table.add_row("a.long.key.of.something", "Float", "", "0 … 1")
+    monkeypatch.setattr(_tables, "Console", narrow)
+    _tables.print_table(table, pipe_width=80)
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["a.long.key.of.something", "  type: Float;", "  range: 0 … 1"]
 
 
 @pytest.mark.parametrize(

@@ -257,6 +257,61 @@ def test_mistakes_in_a_study_are_named(pbdr_command, tmp_path, scene_file, text,
     assert sentence in outcome.stderr
 
 
+def test_a_derivative_that_the_scenes_integrator_leaves_out_is_taken_from_pbdr(pbdr_command, scene_file, tmp_path):
+    arguments = ("gradient", scene_file, "--param", "ball.to_world", "--translate", "1,0,0", "--spp", "4", "-o")
+    images = {}
+    for spec in (None, "pbdr", "prb"):
+        file = tmp_path / f"{spec}.exr"
+        outcome = pbdr_command(*arguments, file, *(("--integrator", spec) if spec else ()))
+        assert outcome.code == 0, outcome.stderr
+        images[spec] = np.array(mi.Bitmap(str(file)))
+        leaves_out = {None: "PathIntegrator leaves out", "prb": "PRBIntegrator leaves out"}
+        assert leaves_out.get(spec, "") in outcome.stderr and bool(outcome.stderr) == (spec in leaves_out)
+    np.testing.assert_allclose(images[None], images["pbdr"], rtol=1e-3, atol=1e-5)
+    assert np.abs(images["pbdr"] - images["prb"]).max() > 0.1
+
+
+def test_gradient_takes_a_sensors_id_and_any_path_length(pbdr_command, scene_file, tmp_path):
+    arguments = (
+        "gradient",
+        scene_file,
+        "--param",
+        "floor.bsdf.reflectance.value",
+        "--spp",
+        "1",
+        "-o",
+        tmp_path / "a.exr",
+    )
+    assert pbdr_command(*arguments, "--sensor", "camera", "--integrator", "prb:max_depth=3").code == 0
+    assert "did you mean 'camera'" in pbdr_command(*arguments, "--sensor", "camra").stderr
+    outcome = pbdr_command(*arguments, "--integrator", "depth")
+    assert outcome.code == 2
+    assert "'depth' does not depend on 'floor.bsdf.reflectance.value'" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "needs at least one --param"),
+        (("--param", "*film*"), "no parameter that '*film*' matches is differentiable"),
+        (("--param", "floor.bsdf.reflectance.value", "--sensor", "camra"), "did you mean 'camera'"),
+    ],
+)
+def test_check_refuses(pbdr_command, scene_file, arguments, sentence):
+    outcome = pbdr_command("check", scene_file, *arguments)
+    assert outcome.code == 2
+    assert sentence in outcome.stderr
+
+
+def test_check_of_a_glob_leaves_out_what_has_no_derivative(scene_file):
+    from pbdr.cli.check import _matching
+    from pbdr.scene import load_scene
+
+    scene = load_scene(scene_file)
+    assert _matching(scene, "floor*") == ["floor.bsdf.reflectance.value", "floor.to_world"]
+    assert _matching(scene, "camera.film.size") == ["camera.film.size"], "refused later, with its reason"
+
+
 def test_gradient_images(pbdr_command, scene_file, tmp_path):
     numbers, picture = tmp_path / "gradient.exr", tmp_path / "gradient.png"
     arguments = ("gradient", scene_file, "--param", "floor.bsdf.reflectance.value", "--component", "1", "--spp", "16")

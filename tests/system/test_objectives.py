@@ -162,8 +162,9 @@ def test_a_position_from_depth(tmp_path: Path) -> None:
     problem = pbdr.Problem.from_scene(
         depth_scene(4.0),
         {"ball": {"translation": {"bounds": [[0, 0, -1], [0, 0, 1]], "learning_rate": 0.03, "true": [0, 0, 0.3]}}},
-        [np.zeros((16, 16, 3), np.float32)],
-        views=[{"target": "", "depth": str(tmp_path / "depth.npy")}],
+        [np.zeros((16, 16, 3), np.float32)] * 2,
+        # A view without depth has nothing to add
+        views=[{"depth": str(tmp_path / "depth.npy")}, {}],
         losses=[{"type": "l1", "of": "depth"}],
         integrator={"type": "pbdr", "boundary": "silhouettes", "max_depth": 2},
         spp=8,
@@ -178,6 +179,19 @@ def test_depth_must_be_known_somewhere(tmp_path: Path) -> None:
         pbdr.Problem.from_job(
             write_job(tmp_path, old="steps = 6", new='steps = 6\nlosses = [{ type = "l1", of = "depth" }]')
         )
+
+
+def test_a_loss_must_depend_on_something() -> None:
+    problem = pbdr.Problem.from_scene(
+        depth_scene(4.0),
+        ["ball.bsdf.reflectance.value"],
+        views=[{"target": np.zeros((16, 16, 3), np.float32), "depth": np.full((16, 16), 3.0)}],
+        losses=[{"type": "l1", "of": "depth"}],
+        spp=1,
+        spp_evaluation=1,
+    )
+    with pytest.raises(InputError, match=r"view '0_camera', which looks at depth, does not depend on 'ball.bsdf"):
+        pbdr.optimize(problem)
 
 
 # --------------------------------------------------------------------- colour
@@ -227,10 +241,39 @@ def test_alpha_of_targets(tmp_path: Path) -> None:
     write_image(tmp_path / "target.exr")
     with pytest.raises(InputError, match="has no alpha channel"):
         pbdr.Problem.from_job(tmp_path, {"views.0.alpha": "mask"})
-    moving = {"parameters.1.key": "box.vertex_positions", "parameters.1.initial": "current"}
-    moving |= {"integrator.boundary": "silhouettes", "views.0.alpha": "composite", "views.0.background": "[1, 1, 1]"}
-    with pytest.raises(InputError, match="'background' must be black"):
-        pbdr.Problem.from_job(tmp_path, entry | moving)
+    with pytest.raises(InputError, match="but no target has an alpha channel"):
+        pbdr.Problem.from_job(tmp_path, {"losses": "[{ of = 'alpha' }]"})
+    with pytest.raises(InputError, match="no unknown moves anything"):
+        pbdr.Problem.from_job(tmp_path, entry | {"losses": "[{ of = 'alpha' }]"})
+    moving = entry | {"parameters.1.key": "box.vertex_positions", "parameters.1.initial": "current"}
+    moving |= {"integrator.type": "prb_projective", "views.0.alpha": "composite", "views.0.background": "[1, 1, 1]"}
+    with pytest.raises(InputError, match="only pbdr's integrators"):
+        pbdr.Problem.from_job(tmp_path, moving)
+
+
+@pytest.mark.parametrize("loss", [{"type": "l2", "of": "alpha"}, {"type": "silhouette", "of": "alpha"}, "background"])
+def test_outlines_are_recovered_from_alpha(tmp_path: Path, loss: dict | str) -> None:
+    """The place of a box that stands before nothing and reflects little."""
+    file = write_scene(tmp_path)
+    nothing = '"rgba"/><rfilter'
+    file.write_text(
+        file.read_text().replace('"rgb"/><rfilter', nothing).replace('<scale value="2"/>', '<scale value="0.1"/>')
+    )
+    true = load_scene(file)
+    params = mi.traverse(true)
+    points = np.array(params["box.vertex_positions"]).reshape(-1, 3) + np.float32([0.3, -0.2, 0])
+    params["box.vertex_positions"] = points.ravel()
+    params.update()
+    target = np.array(mi.render(true, integrator=mi.load_dict(SETTINGS["integrator"]), spp=1024, seed=7))
+    settings = {"losses": [loss]} if isinstance(loss, dict) else {"loss": "l2"}
+    view = {"target": "", **({} if isinstance(loss, dict) else {"alpha": "composite", "background": [5, 5, 5]})}
+    pose = {"kind": "pose", "translation": {"initial": [0, 0, 0], "learning_rate": 0.03}}
+    problem = pbdr.Problem.from_scene(
+        load_scene(file), {"box": pose}, [target], views=[view], steps=45, **settings, **SETTINGS
+    )
+    result = pbdr.optimize(problem, out=tmp_path / "run")
+    found = np.array(result.values["box.translation"])
+    assert np.abs(found[:2] - [0.3, -0.2]).max() < 0.02, found
 
 
 def test_background_stands_behind_renderings(tmp_path: Path) -> None:
@@ -354,6 +397,17 @@ def test_noise_is_measured() -> None:
 def test_samples_by_steps() -> None:
     control = control_of(spp=4, sampling={"type": "steps", "at": [[10, 16], [20, 64]]})
     assert [control.spp(step) for step in (0, 9, 10, 19, 20, 99)] == [4, 4, 16, 16, 64, 64]
+
+
+@pytest.mark.parametrize(("later", "is_plateau"), [(0.96, True), (0.94, False), (1.5, True)])
+def test_a_plateau_is_a_mean_loss_that_hardly_falls(later: float, is_plateau: bool) -> None:
+    control = control_of(stopping={"patience": 4, "tolerance": 0.05})
+    for loss in (0.8, 1.2, 1.1, 0.9):
+        control.observe(loss, {})
+        assert not control.is_plateau(), "too few steps to compare"
+    for change in (-0.1, 0.1, 0.2, -0.2):
+        control.observe(later + change, {})
+    assert control.is_plateau() == is_plateau
 
 
 def test_a_plateau_ends_the_run(tmp_path: Path, photo: np.ndarray) -> None:

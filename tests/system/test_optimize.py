@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import re
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -146,6 +147,12 @@ def test_target_that_is_no_image(refused: Callable, tmp_path: Path) -> None:
     assert "target.exr" in refused(job)
 
 
+def test_target_with_channels_that_are_no_colours(refused: Callable, tmp_path: Path) -> None:
+    job = write_job(tmp_path)
+    write_image(tmp_path / "target.exr", (16, 16, 6))
+    assert "target.exr' has 6 channels, which are no colours" in refused(job)
+
+
 def test_target_with_8_bits_needs_a_color_space(refused: Callable, tmp_path: Path) -> None:
     job = write_job(tmp_path)
     mi.Bitmap(np.full((16, 16, 3), 100, np.uint8)).write(str(tmp_path / "photo.png"))
@@ -160,6 +167,9 @@ def test_masks_must_fit(refused: Callable, tmp_path: Path) -> None:
     assert "mask.exr' must have 16 × 16 pixels" in refused(job, "--set", "views.0.mask=mask.exr")
     write_image(tmp_path / "mask.exr", value=0)
     assert "hides every pixel" in refused(job, "--set", "views.0.mask=mask.exr")
+    for value in (-1, float("nan")):
+        write_image(tmp_path / "mask.exr", value=value)
+        assert "has negative or NaN pixels" in refused(job, "--set", "views.0.mask=mask.exr")
 
 
 def test_unknown_sensor(refused: Callable, tmp_path: Path) -> None:
@@ -186,6 +196,8 @@ def test_unknown_sensor(refused: Callable, tmp_path: Path) -> None:
         ({"spp": "0"}, "'spp' is 0"),
         ({"spp": "-4"}, "'spp' is -4"),
         ({"steps": "0"}, "'steps' is 0"),
+        ({"optimizer.beta_1": '"big"'}, "'beta_1' is 'big', but must be a number"),
+        ({"losses": '[{ type = "l1", pyramid = 6 }]'}, "views.0: its image is too small for a pyramid of 6 levels"),
     ],
 )
 def test_values_that_are_not_allowed(refused: Callable, tmp_path: Path, changes: dict[str, str], words: str) -> None:
@@ -193,6 +205,48 @@ def test_values_that_are_not_allowed(refused: Callable, tmp_path: Path, changes:
     said = refused(write_job(tmp_path), *arguments)
     assert words in said
     assert "parameters.0" not in changes or WALL in said
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("def mine(image):\n    return image", "must take 2 arguments"),
+        (
+            "def mine(image, target):\n    return 1.0",
+            "loss '.*mine' returns a value of type float; allowed are one number",
+        ),
+        ("def mine(image, target):\n    return (image - target)[:3]", r"returns a value of shape \[3, 16, 3\]"),
+        (
+            "import drjit as dr\n\n\ndef mine(image, target):\n    return dr.detach(image)",
+            "looks at image, does not depend",
+        ),
+    ],
+)
+def test_losses_of_the_user_that_are_none(tmp_path: Path, code: str, words: str) -> None:
+    (tmp_path / "losses.py").write_text(code + "\n")
+    job = write_job(tmp_path)
+    with pytest.raises(InputError, match=words):
+        pbdr.optimize(pbdr.Problem.from_job(job, {"loss": "losses:mine"}))
+
+
+def test_priors_of_the_user_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def prior(values, initial):\n    return 1.0\n")
+    job = write_job(tmp_path)
+    with pytest.raises(InputError, match=r"the prior of '.*' returns a float, not a tensor"):
+        pbdr.optimize(pbdr.Problem.from_job(job, {"priors": '[{ type = "mine:prior", weight = 1 }]'}))
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut off"])
+def test_a_checkpoint_that_is_damaged(
+    refused: Callable, finished: tuple[Path, Path], tmp_path: Path, damage: bytes
+) -> None:
+    job, finished_run = finished
+    run = shutil.copytree(finished_run, tmp_path / "copy")
+    (run / "checkpoints" / "latest.npz").write_bytes(damage)
+    said = refused(job, "--resume", "--steps", 9, out=run)
+    assert "latest.npz' is damaged" in said and "--overwrite" in said
+    (run / "environment.json").write_text("{")
+    assert "environment.json', which tells what run this is, cannot be read" in refused(job, "--resume", out=run)
 
 
 @pytest.mark.parametrize("steps", [0, -1])
@@ -494,6 +548,37 @@ def test_from_scene_reads_photographs(tmp_path: Path, monkeypatch: pytest.Monkey
     assert problem.views[0].exposure == 2
 
 
+def test_from_scene_takes_arrays(tmp_path: Path) -> None:
+    """Images, masks, depth and first values of any array type; grey images count for all channels."""
+    scene, target = load_scene(write_scene(tmp_path)), np.full((16, 16, 3), 0.2, np.float32)
+    mask, depth = np.zeros((16, 16), bool), np.full((16, 16), 3.0)
+    mask[:, :4] = True
+    views = [{"target": mi.TensorXf(target), "mask": mask, "depth": depth}, {"target": target[..., :1]}]
+    entries = {WALL: {"initial": mi.Color3f(0.1, 0.2, 0.3), "true": np.array([0.6, 0.3, 0.1])}}
+    problem = pbdr.Problem.from_scene(scene, entries, views=views, spp=4, spp_evaluation=4, steps=1)
+    first, second = problem.views
+    assert np.array(first.mask)[..., 0].mean() == 0.25 and first.depth.shape == (16, 16, 1)
+    assert first.target.shape == second.target.shape == (16, 16, 3)
+    assert np.allclose(problem.variables[0].initial, [0.1, 0.2, 0.3]) and problem.variables[0].truth[1] == 0.3
+    assert pbdr.optimize(problem, out=tmp_path / "run").steps == 1
+    assert repr(pbdr.Problem.from_scene(scene, WALL, [target])) == f"Problem({WALL}; 1 view, 100 steps)"
+
+
+def test_films_of_luminance_and_names_with_slashes(tmp_path: Path) -> None:
+    """One channel is compared with the luminance of the target; a sensor's id may be a path."""
+    job, scene = write_job(tmp_path), tmp_path / "scene.xml"
+    text = scene.read_text().replace('value="rgb"', 'value="luminance"').replace('id="camera"', 'id="cams/front"')
+    scene.write_text(text)
+    mi.Bitmap(np.broadcast_to(np.float32([0.1, 0.2, 0.3]), (16, 16, 3)).copy()).write(str(tmp_path / "target.exr"))
+    problem = pbdr.Problem.from_job(job, {"steps": "1"})
+    target = np.array(problem.views[0].target)
+    assert target.shape == (16, 16, 1) and np.allclose(
+        target, 0.1 * 0.212671 + 0.2 * 0.71516 + 0.3 * 0.072169, atol=1e-3
+    )
+    pbdr.optimize(problem, out=tmp_path / "run")
+    assert (tmp_path / "run" / "images" / "after_0_cams_front.exr").is_file()
+
+
 def test_from_scene_writes_the_recovered_scene_of_a_file(tmp_path: Path) -> None:
     file, target = write_scene(tmp_path), np.full((16, 16, 3), 0.2, np.float32)
     problem = pbdr.Problem.from_scene(file, [WALL], [target], spp=4, spp_evaluation=4, steps=2)
@@ -544,6 +629,14 @@ def test_from_scene_refuses(tmp_path: Path) -> None:
         ([target[..., 0]], {}, "must be an array"),
         ([target, target], {}, "no sensor 1"),
         ([target * np.nan], {}, "NaN or infinite"),
+        ([target[..., :2]], {}, "has 2 channels; allowed are 1"),
+        (target, {}, "'targets' is a list with one image for each view"),
+        (["photo.exr"], {"views": [{"sensor": 0, "target": "photo.exr"}]}, "photo.exr' does not exist"),
+        ([(255 * target).astype(np.uint8)], {}, "target of views.0 holds integers, but must be linear radiance"),
+        ([[target, None]], {}, "target of views.0 must be an array of numbers"),
+        ([target], {"views": [{"mask": np.ones((8, 8))}]}, "the mask must have 16 × 16 pixels"),
+        ([target], {"views": [{"depth": np.ones((8, 8))}]}, "'depth' must have 16 × 16 pixels of 1 numbers"),
+        ([target], {"views": [3]}, "'views.0' must be a mapping"),
         ([target], {"spp": 0}, "'spp' is 0"),
         ([target], {"stps": 3}, "did you mean 'steps'"),
         ([], {}, "at least 1 item"),
@@ -553,6 +646,15 @@ def test_from_scene_refuses(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=words):
             pbdr.Problem.from_scene(scene, [WALL], targets, **settings)
+    for parameters, words in (
+        ({WALL: 0.5}, "needs entries such as"),
+        ([], "at least 1 item"),
+        ({"x": {}}, "is called 'x'"),
+    ):
+        with pytest.raises(InputError, match=words):
+            pbdr.Problem.from_scene(scene, parameters, [target])
+    with pytest.raises(InputError, match=r"'scene' must be a mi.Scene, a file or a bundled scene, got a dict"):
+        pbdr.Problem.from_scene({"type": "scene"}, [WALL], [target])
     with pytest.raises(InputError, match="'resume' needs"):
         pbdr.optimize(pbdr.Problem.from_scene(scene, [WALL], [target]), resume=True)
 

@@ -209,9 +209,10 @@ def test_a_camera_that_looks_at_a_point() -> None:
 # --------------------------------------------------------------------- lights
 
 
-def lit(light: dict) -> mi.Scene:
+def lit(light: dict, **shapes: dict) -> mi.Scene:
     wall = {"type": "rectangle", "id": "wall", "bsdf": {"type": "diffuse", "reflectance": 0.8}}
-    return mi.load_dict({"type": "scene", "camera": camera(), "wall": wall, "light": light}, optimize=False)
+    scene = {"type": "scene", "camera": camera(), "wall": wall, "light": light, **shapes}
+    return mi.load_dict(scene, optimize=False)
 
 
 def spot(**more: float) -> dict:
@@ -270,6 +271,26 @@ def test_suns_and_skies_are_refused(name: str) -> None:
         pbdr.Problem.from_scene(
             lit({"type": "sunsky", "id": "sky", "turbidity": 3.0}), [f"sky.{name}"], [np.zeros((24, 24, 3), np.float32)]
         )
+
+
+def test_a_sun_that_moves_is_refused() -> None:
+    """Mitsuba marks its direction as differentiable, but the derivative leaves the sun's disc out: a tenth is left."""
+    sky = lit({"type": "sunsky", "id": "sky", "sun_direction": [0, -0.6, 0.8]})
+    with pytest.raises(InputError, match=r"'sky.sun_direction' cannot be differentiated: .*disc moves"):
+        pbdr.Problem.from_scene(sky, ["sky.sun_direction"], [np.zeros((24, 24, 3), np.float32)])
+
+
+@pytest.mark.parametrize("integrator", ["pbdr", "prb", "path"])
+def test_media_need_an_integrator_that_sees_them(integrator: str) -> None:
+    """pbdr's derivative of a fog that it does not render would be zero."""
+    fog = {"type": "homogeneous", "id": "fog", "albedo": 0.8, "sigma_t": 0.5}
+    box = {"type": "cube", "id": "box", "bsdf": {"type": "null"}, "interior": fog}
+    key, target = "box.interior_medium.sigma_t.value.value", np.zeros((24, 24, 3), np.float32)
+    with pytest.raises(
+        InputError, match=f"'{key}' belongs to a medium, which .* leaves out; use integrator 'prbvolpath'"
+    ):
+        pbdr.Problem.from_scene(lit({"type": "constant"}, box=box), [key], [target], integrator=integrator)
+    pbdr.Problem.from_scene(lit({"type": "constant"}, box=box), [key], [target], integrator="prbvolpath")
 
 
 def test_logarithms_between_bounds() -> None:

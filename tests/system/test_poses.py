@@ -351,6 +351,61 @@ def test_intrinsics_and_point_lights(tmp_path: Path, key: str, change: float) ->
     assert result.parameters[key]["error"] < 0.5 * change
 
 
+_INSTANCE = """<scene version="3.0.0">
+    <sensor type="perspective" id="camera"><float name="fov" value="40"/>
+        <transform name="to_world"><lookat origin="0, 0.5, 4" target="0, 0, 0" up="0, 1, 0"/></transform>
+        <film type="hdrfilm"><integer name="width" value="24"/><integer name="height" value="24"/>
+            <string name="pixel_format" value="rgb"/></film></sensor>
+    <emitter type="constant"/>
+    <shape type="shapegroup" id="group"><shape type="cube"/></shape>
+    <shape type="instance" id="copy"><ref id="group"/>
+        <transform name="to_world"><rotate y="1" angle="30"/><scale value="0.4"/><translate x="0.2"/></transform>
+    </shape>
+</scene>"""
+
+
+def test_the_pose_of_an_instance(tmp_path: Path) -> None:
+    """It is recovered and written, although Mitsuba marks an instance's transform as not differentiable."""
+    file = tmp_path / "scene.xml"
+    file.write_text(_INSTANCE)
+    integrator = {"type": "pbdr", "max_depth": 2, "hide_emitters": True}
+    target = np.array(mi.render(load_scene(file), spp=512, integrator=mi.load_dict(integrator)))
+    file.write_text(_INSTANCE.replace('<translate x="0.2"/>', ""))
+    true = {"true": [0.2, 0, 0], "bounds": [[-1, 0, 0], [1, 0, 0]]}
+    settings = {"optimizer": "levenberg_marquardt", "steps": 6, "spp": 32, "loss": "l2"}
+    problem = Problem.from_scene(file, {"copy": {"translation": true}}, [target], integrator=integrator, **settings)
+    result = optimize(problem, out=tmp_path / "run")
+    assert result.parameters["copy.translation"]["error"] < 0.005
+    written = scene_parameters(load_scene(tmp_path / "run" / "scene"))["copy.to_world"]
+    assert np.allclose(numbers(written)[:3, 3], [result.values["copy.translation"][0], 0, 0], atol=1e-5)
+    with pytest.raises(InputError, match="moves visibility, whose derivative PRBIntegrator leaves out"):
+        Problem.from_scene(file, {"copy": {"translation": {}}}, [target], integrator="prb")
+    with pytest.raises(InputError, match="use integrator 'pbdr'"):
+        Problem.from_scene(file, {"copy": {"translation": {}}}, [target], integrator="prb_projective")
+
+
+def test_the_rotation_of_a_sky(tmp_path: Path) -> None:
+    sky = np.tile(np.linspace(0.2, 1, 16, dtype=np.float32)[None, :, None], (8, 1, 3))
+    sky[2:4, 3:5] = 6
+
+    def scene(angle: float) -> mi.Scene:
+        camera = {"type": "perspective", "fov": 40, "film": {"type": "hdrfilm", "width": 16, "height": 16}}
+        camera["to_world"] = mi.ScalarTransform4f().look_at([0, 0.5, 4], [0, 0, 0], [0, 1, 0])
+        turned = mi.ScalarTransform4f().rotate([0, 1, 0], angle)
+        light = {"type": "envmap", "id": "sky", "bitmap": mi.Bitmap(sky), "to_world": turned}
+        ball = {"type": "sphere", "bsdf": {"type": "roughplastic", "alpha": 0.2}}
+        return mi.load_dict({"type": "scene", "camera": camera, "sky": light, "ball": ball}, optimize=False)
+
+    integrator = {"type": "pbdr", "max_depth": 2, "hide_emitters": True}
+    target = np.array(mi.render(scene(20), spp=1024, integrator=mi.load_dict(integrator)))
+    turn = {"true": [0, 20, 0], "bounds": [[0, -90, 0], [0, 90, 0]]}
+    settings = {"optimizer": "levenberg_marquardt", "steps": 8, "spp": 64, "loss": "l2"}
+    result = optimize(
+        Problem.from_scene(scene(0), {"sky": {"rotation": turn}}, [target], integrator=integrator, **settings)
+    )
+    assert result.parameters["sky.rotation"]["error"] < 1.5
+
+
 def test_the_second_job_of_a_bundled_scene(pbdr_command: Callable, tmp_path: Path) -> None:
     assert Problem.from_job("pose_from_image/job_camera.toml").variables[0].key == "front.rotation"
     assert (folder("scenes") / "pose_from_image" / "job_camera.toml").is_file()

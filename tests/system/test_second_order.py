@@ -16,6 +16,7 @@ from pbdr.optimize.loop import _Run
 from pbdr.optimize.second_order import _loss, _prior_derivatives, _put, _View
 from pbdr.scene import load_scene
 
+from ..ball import write_ball_job
 from ..tiny import ALPHA, WALL, write_job, write_scene
 
 TRUTH = [0.6, 0.3, 0.1]
@@ -174,6 +175,41 @@ def test_a_pose_from_its_image(tmp_path: Path, kind: str) -> None:
     assert pbdr.optimize(made).parameters["ball.translation"]["error"] < 0.005
 
 
+def test_a_mesh_in_a_dozen_steps(tmp_path: Path) -> None:
+    """A ball becomes an ellipsoid; a run that stands still ends, but not before the remeshing."""
+    job = write_ball_job(tmp_path, 'remesh = [{ step = 6, edge_length = 0.25 }]\ntrue = "true.ply"')
+    made = pbdr.Problem.from_job(job, {"steps": "25", "optimizer.type": "lbfgs"})
+    start = made.variables[0].error(made.variables[0].initial, made.variables[0].truth)
+    result = pbdr.optimize(made)
+    assert result.end == "plateau" and 8 < result.steps < 25
+    assert result.parameters[made.variables[0].key]["error"] < 0.15 * start
+    assert result.meshes["ball"]["triangles"] != 320 and result.meshes["ball"]["flipped"] == 0
+
+
+def test_stopping_at_a_remeshing(tmp_path: Path) -> None:
+    """What L-BFGS knows about the triangles before is forgotten, also by a run that goes on there."""
+    job = write_ball_job(tmp_path, "remesh = [{ step = 3, edge_length = 0.3 }]")
+    losses = []
+    for steps in (3, 5):
+        made = pbdr.Problem.from_job(job, {"steps": str(steps), "optimizer.type": "lbfgs"})
+        losses.append(pbdr.optimize(made, out=tmp_path / "run", resume=bool(losses)).loss_final)
+    assert losses[1] < losses[0]
+    with np.load(tmp_path / "run" / "checkpoints" / "latest.npz") as saved:
+        size = saved["latent/ball.vertex_positions"].size
+        assert size != 3 * 162 and saved["method/x"].size == saved["method/s"].shape[1] == size
+
+
+def test_texels_that_double(tmp_path: Path, photo: np.ndarray) -> None:
+    """Curvature between few texels says nothing about more of them."""
+    texture = '<texture type="bitmap" name="reflectance"><string name="filename" value="color.exr"/></texture>'
+    mi.Bitmap(np.full((4, 4, 3), 0.4, np.float32)).write(str(tmp_path / "color.exr"))
+    scene, key = load_scene(write_scene(tmp_path, color=texture)), "wall.bsdf.reflectance.data"
+    settings = SETTINGS | {"steps": 8, "optimizer": "lbfgs"}
+    made = pbdr.Problem.from_scene(scene, {key: {"refine": [4], "learning_rate": 0.05}}, [photo], **settings)
+    result = pbdr.optimize(made)
+    assert result.steps > 4 and np.abs(result.values[key].mean(axis=(0, 1)) - TRUTH).max() < 0.05
+
+
 @pytest.mark.parametrize("kind", ["levenberg_marquardt", "lbfgs"])
 def test_going_on(tmp_path: Path, photo: np.ndarray, kind: str) -> None:
     def run(folder: str, steps: int, resume: bool) -> np.ndarray:
@@ -190,6 +226,7 @@ def test_going_on(tmp_path: Path, photo: np.ndarray, kind: str) -> None:
     [
         ({"optimizer.type": "levenberg_marquardt", "loss": "l1"}, "needs losses 'l2' or 'relative_l2'"),
         ({"optimizer.type": "lbfgs", "optimizer.memry": "3"}, "options: memory, trials"),
+        ({"optimizer.type": "lbfgs", "sampling.type": "adaptive"}, "takes no sampling of type 'adaptive'"),
         ({"optimizer.type": "muon"}, "matrices of neural networks"),
         ({"optimizer.type": "levenberg_markard"}, "did you mean 'levenberg_marquardt'"),
     ],
@@ -197,6 +234,14 @@ def test_going_on(tmp_path: Path, photo: np.ndarray, kind: str) -> None:
 def test_refusals(tmp_path: Path, changes: dict[str, str], words: str) -> None:
     with pytest.raises(InputError, match=words):
         pbdr.optimize(pbdr.Problem.from_job(write_job(tmp_path), changes))
+
+
+def test_meshes_and_batches_where_they_do_not_fit(tmp_path: Path) -> None:
+    job = write_ball_job(tmp_path)
+    with pytest.raises(InputError, match="does not know meshes, such as 'ball'; use 'adam' or 'lbfgs'"):
+        pbdr.optimize(pbdr.Problem.from_job(job, {"optimizer.type": "gauss_newton"}))
+    with pytest.raises(InputError, match="looks at all views in each step"):
+        pbdr.optimize(pbdr.Problem.from_job(job, {"optimizer.type": "lbfgs", "batch": "2"}))
 
 
 def test_too_many_unknowns(tmp_path: Path) -> None:

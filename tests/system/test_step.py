@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from tests.tiny import ALPHA, LAMP, VERTICES, WALL, write_scene
 
 @pytest.fixture
 def scene(tmp_path: Path) -> mi.Scene:
+    # Kernels know which objects there are: scenes of other tests that are collected halfway would change them
+    gc.collect()
     return load_scene(write_scene(tmp_path))
 
 

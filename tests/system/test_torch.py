@@ -21,12 +21,14 @@ torch = pytest.importorskip("torch")
 INTEGRATOR = {"type": "pbdr", "max_depth": 3}
 
 
-def test_gradients_are_those_of_mitsuba(tmp_path: Path) -> None:
+@pytest.mark.parametrize("spp_gradient", [None, 4])
+def test_gradients_are_those_of_mitsuba(tmp_path: Path, spp_gradient: int | None) -> None:
     """Of a colour and a single number at once, with equal random numbers."""
     scene = load_scene(write_scene(tmp_path))
     color = torch.tensor([0.5, 0.4, 0.3], requires_grad=True)
     alpha = torch.tensor(0.25, requires_grad=True)
-    image = pbdr.torch.render(scene, {WALL: color, ALPHA: alpha}, integrator=INTEGRATOR, spp=16, seed=3)
+    samples = {"spp": 16, "spp_gradient": spp_gradient}
+    image = pbdr.torch.render(scene, {WALL: color, ALPHA: alpha}, integrator=INTEGRATOR, seed=3, **samples)
     weights = torch.linspace(0, 1, image.numel()).reshape(image.shape)
     (image * weights).sum().backward()
 
@@ -37,7 +39,9 @@ def test_gradients_are_those_of_mitsuba(tmp_path: Path) -> None:
     dr.enable_grad(parameters[WALL], parameters[ALPHA])
     parameters.update()
     seeds = {"seed": derive_seed(3, "primal", 0, 0), "seed_grad": derive_seed(3, "gradient", 0, 0)}
-    expected = mi.render(scene, parameters, integrator=mi.load_dict(INTEGRATOR), spp=16, spp_grad=16, **seeds)
+    expected = mi.render(
+        scene, parameters, integrator=mi.load_dict(INTEGRATOR), spp=16, spp_grad=spp_gradient or 16, **seeds
+    )
     assert np.allclose(image.detach().numpy(), np.array(expected), atol=1e-6)
     dr.backward(dr.sum(expected * mi.TensorXf(weights.numpy()), axis=None))
     assert np.allclose(color.grad.numpy(), np.ravel(dr.grad(parameters[WALL])), rtol=1e-4)

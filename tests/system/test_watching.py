@@ -17,6 +17,7 @@ from pbdr.optimize import Step
 from pbdr.optimize.symptoms import Symptoms, ambiguities
 from pbdr.optimize.watching import LiveView, TensorBoard, WeightsAndBiases, scalars
 
+from ..ball import write_ball_job
 from ..tiny import ALPHA, LAMP, WALL, write_job
 
 
@@ -124,6 +125,16 @@ def test_spikes_are_noticed_once(tmp_path: Path) -> None:
     assert not any(after(1 + 0.1 * k) for k in range(25))
     assert len(found := after(200.0)) == 1 and WALL in found[0] and "times as long as usual" in found[0]
     assert not after(200.0)
+
+
+@pytest.mark.parametrize(("factor", "is_noticed"), [(0.3, False), (0.1, True)])
+def test_a_collapsing_mesh_is_noticed(tmp_path: Path, factor: float, is_noticed: bool) -> None:
+    problem = pbdr.Problem.from_job(write_ball_job(tmp_path))
+    (mesh,) = problem.meshes
+    latents = {mesh.variable.key: mesh.variable.latent(factor * mesh.variable.initial)}
+    found = Symptoms().after_step(problem, latents, {})
+    assert len(found) == is_noticed
+    assert not found or "'ball' has shrunk to 10% of its size" in found[0]
 
 
 def test_texels_on_their_bounds_are_noticed(tmp_path: Path) -> None:

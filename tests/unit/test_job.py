@@ -52,6 +52,18 @@ def test_bundled_jobs_and_scenes_are_found_by_name(tmp_path: Path) -> None:
     assert load_job(job).scene == str(folder("scenes") / "cornell_box" / "scene.xml")
 
 
+def test_a_scene_in_place_of_a_job(tmp_path: Path) -> None:
+    (tmp_path / "scene.xml").touch()
+    with pytest.raises(InputError, match="is a scene; a job is a TOML file"):
+        load_job(tmp_path / "scene.xml")
+
+
+def test_a_misspelled_bundled_scene(tmp_path: Path) -> None:
+    job = write_job(tmp_path, old='scene = "scene.xml"', new='scene = "cornel_box"')
+    with pytest.raises(InputError, match="nor a bundled scene; did you mean 'cornell_box'"):
+        load_job(job)
+
+
 def test_resolved_job_reads_back(tmp_path: Path) -> None:
     job = load_job(write_job(tmp_path), {"parameters.0.bounds": "[0, inf]", "optimizer.beta_2": "0.9"})
     (tmp_path / "elsewhere").mkdir()
@@ -143,6 +155,30 @@ def test_wrong_value_in_the_file_has_its_line(tmp_path: Path) -> None:
     job = write_job(tmp_path, old="learning_rate = 0.05", new='learning_rate = "fast"')
     with pytest.raises(InputError, match=rf"line {line_of(job, 'fast')}: 'parameters.0.learning_rate' is 'fast'"):
         load_job(job)
+
+
+_VIEWS, _PARAMETERS = "views = [{ target = 'target.exr' }]", "parameters = [{ key = 'wall.*' }]"
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ((_VIEWS, "parameters = { key = 'wall.*' }"), r"'parameters' is one table, but must be .* \[\[parameters\]\]"),
+        (("views = 'more.toml'", _PARAMETERS), "'views' must be a list of tables"),
+        (("views = [3]", _PARAMETERS), "'views.0' is 3, but must be a table"),
+        ((_VIEWS, _PARAMETERS, "optimizer = 'adam'"), "'optimizer' is 'adam', but must be a table"),
+        ((_VIEWS, _PARAMETERS, "groups = 3"), r"'groups' must be tables \[groups.NAME\]"),
+        ((_VIEWS, "parameters = [{ key = 'wall.*', group = ['a'] }]"), "there is no table"),
+        ((_VIEWS, _PARAMETERS, "sampling = { at = [[1, 2]] }"), "'sampling': 'at' lists pairs"),
+    ],
+)
+def test_entries_of_another_kind(tmp_path: Path, lines: tuple[str, ...], words: str) -> None:
+    job = write_job(tmp_path)
+    job.write_text("\n".join(["scene = 'scene.xml'", *lines]))
+    (tmp_path / "more.toml").write_text("views = 3\n")
+    with pytest.raises(InputError, match=words) as error:
+        load_job(job)
+    assert "\n" not in str(error.value)
 
 
 def test_missing_entry(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import mitsuba as mi
 import numpy as np
 import pytest
 
-from pbdr.transport.levels import Levels, Memory, groups_in_contact
+from pbdr.transport.levels import KEEP, Levels, Memory, groups_in_contact
 
 
 def cube(x: float) -> dict:
@@ -37,3 +37,12 @@ def test_levels_are_means_over_clusters():
     memory = Memory(mi.Color3f([2, 1, 5, 0], [2, 1, 5, 0], [2, 1, 5, 0]), mi.Float([1, 2, 4, 0]))
     value = np.array(Levels.of_memory(memory, group).of_owner(mi.UInt32([0, 1, 2, 3])))
     assert value[0] == pytest.approx([2, 1, 1, 0])
+
+
+def test_levels_follow_what_is_seen_and_forget_by_and_by():
+    group = mi.UInt32([0, 1])
+    levels = Levels.of_memory(Memory(mi.Color3f([0, 4], [0, 4], [0, 8]), mi.Float([0, 4])), group)
+    levels.learn(mi.UInt32([1, 1, 1, 1]), dr.full(mi.Color3f, 3, 4))
+    later = np.array(Levels.of_memory(levels.measured, group).of_owner(mi.UInt32([1])))[:, 0]
+    old, new = KEEP * 4, 4
+    assert later == pytest.approx([(old * level + new * 3) / (old + new) for level in (1, 1, 2)])

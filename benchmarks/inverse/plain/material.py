@@ -14,7 +14,7 @@ STEPS = 80
 DEPTH = 6
 
 
-def solve(folder, seed, observe, rate=1.0, spp=16):
+def solve(folder, seed, observe, rate=1.0, spp=4):
     scene = mi.load_file(str(folder / "scene.xml"), optimize=False)
     targets = [
         mi.TensorXf(np.array(mi.Bitmap(str(folder / f"targets/{name}.exr")), np.float32))

@@ -19,10 +19,10 @@ def solve(folder, seed, observe, rate=1.0, spp=16):
     params = mi.traverse(scene)
     start = dr.unravel(mi.Point3f, params[KEY])
     centre = mi.Point3f(dr.mean(start.x), dr.mean(start.y), dr.mean(start.z))
-    optimizer = mi.ad.Adam(lr=0.03, beta_1=0.8, beta_2=0.95)
+    optimizer = mi.ad.Adam(lr=0.06, beta_1=0.8, beta_2=0.95)
     optimizer["rotation"] = mi.Vector3f(0)
     optimizer["translation"] = mi.Vector3f(0)
-    optimizer.set_learning_rate({"rotation": rate * 0.026, "translation": rate * 0.03})
+    optimizer.set_learning_rate({"rotation": rate * 0.052, "translation": rate * 0.06})
 
     def place():
         rotation = optimizer["rotation"]

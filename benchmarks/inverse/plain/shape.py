@@ -11,7 +11,7 @@ BATCH = 4
 GUIDING = "none"
 
 
-def solve(folder, seed, observe, rate=1.0, spp=8):
+def solve(folder, seed, observe, rate=1.0, spp=4):
     scene = mi.load_file(str(folder / "scene.xml"), optimize=False)
     targets = [
         mi.TensorXf(np.array(mi.Bitmap(str(folder / f"targets/view_{view}.exr")), np.float32)) for view in range(VIEWS)
@@ -19,7 +19,7 @@ def solve(folder, seed, observe, rate=1.0, spp=8):
     integrator = mi.load_dict({"type": "direct_projective", "hide_emitters": True, "guiding": GUIDING})
     params = mi.traverse(scene)
     smooth = mi.ad.LargeSteps(params[KEY], params["bunny.faces"], 15)
-    optimizer = mi.ad.Adam(lr=rate * 0.05, uniform=True)
+    optimizer = mi.ad.Adam(lr=rate * 0.1, uniform=True)
     optimizer["u"] = smooth.to_differential(params[KEY])
     for index in range(STEPS):
         for k in range(BATCH):

@@ -22,7 +22,7 @@ def solve(folder, seed, observe, rate=1.0, spp=9):
     ]
     integrator = mi.load_dict({"type": "prb", "max_depth": DEPTH})
     params = mi.traverse(scene)
-    optimizer = mi.ad.Adam(lr=rate * 0.03, beta_1=0.8, beta_2=0.99)
+    optimizer = mi.ad.Adam(lr=rate * 0.06, beta_1=0.8, beta_2=0.99)
     optimizer[KEY] = params[KEY]
     for index in range(STEPS):
         for view, target in enumerate(targets):

@@ -13,5 +13,5 @@ ADAM = {"type": "adam", "beta_1": 0.8, "beta_2": 0.99}
 
 def problem(folder, **settings):
     views = [{"sensor": name, "target": str(folder / f"targets/{name}.exr")} for name in ("front", "left", "right")]
-    settings |= {"steps": 80, "spp": 16, "spp_gradient": 9, "loss": "l2", "optimizer": ADAM}
+    settings |= {"steps": 80, "spp": 4, "loss": "l2", "optimizer": ADAM}
     return pbdr.Problem.from_scene(load_scene(folder), UNKNOWNS, views=views, **settings)

@@ -3,7 +3,7 @@
 import pbdr
 from pbdr.scene import load_scene
 
-UNKNOWNS = {"teapot": {"kind": "pose", "rotation": {"learning_rate": 1.5}, "translation": {"learning_rate": 0.03}}}
+UNKNOWNS = {"teapot": {"kind": "pose", "rotation": {"learning_rate": 3.0}, "translation": {"learning_rate": 0.06}}}
 ADAM = {"type": "adam", "beta_1": 0.8, "beta_2": 0.95}
 
 

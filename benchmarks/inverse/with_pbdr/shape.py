@@ -3,11 +3,11 @@
 import pbdr
 from pbdr.scene import load_scene
 
-UNKNOWNS = {"bunny": {"kind": "mesh", "learning_rate": 0.05, "smoothness": 15}}
+UNKNOWNS = {"bunny": {"kind": "mesh", "learning_rate": 0.1, "smoothness": 15}}
 
 
 def problem(folder, **settings):
     views = [{"sensor": f"view_{k}", "target": str(folder / f"targets/view_{k}.exr")} for k in range(8)]
-    settings |= {"steps": 80, "spp": 8, "batch": 4, "loss": "l2"}
+    settings |= {"steps": 80, "spp": 4, "batch": 4, "loss": "l2"}
     settings |= {"integrator": {"type": "pbdr", "max_depth": 2, "hide_emitters": True}}
     return pbdr.Problem.from_scene(load_scene(folder), UNKNOWNS, views=views, **settings)

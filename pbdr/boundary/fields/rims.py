@@ -5,7 +5,7 @@ from __future__ import annotations
 import mitsuba as mi
 import numpy as np
 
-from ...geometry.placements import placement_of
+from ...geometry.placements import Placements
 
 #: Edges of the polygon that stands for a rim
 RIM_EDGES = 64
@@ -51,5 +51,5 @@ class Rims:
 
     def ends(self) -> tuple[mi.Point3f, mi.Point3f]:
         """Both ends of the edges, attached. [E] each"""
-        placement = placement_of(self._shapes, self._owner)
+        placement = Placements.of(self._shapes).pick(self._owner)
         return placement.point(self._start), placement.point(self._end)

@@ -10,7 +10,7 @@ import drjit as dr
 import mitsuba as mi
 import numpy as np
 
-from ...geometry.placements import placement_of
+from ...geometry.placements import Placements
 
 #: Outlines of each kind: whether a sphere's circle, and which of a cylinder's two lines
 OUTLINES = {"Sphere": [(True, 0)], "Cylinder": [(False, 1), (False, -1)]}
@@ -49,7 +49,7 @@ class RoundList:
 
     def _entries(self) -> mi.Float:
         """Rows of M and then t of each row, attached. [12 R]"""
-        placement = placement_of(self.shapes, self._owner)
+        placement = Placements.of(self.shapes).pick(self._owner)
         numbers = [placement.linear[i, j] for i in range(3) for j in range(3)] + list(placement.origin)
         joined = dr.concat([n + dr.zeros(mi.Float, self.size) for n in numbers])
         index = dr.arange(mi.UInt32, 12 * self.size)

@@ -13,7 +13,7 @@ from ...geometry.curves import Curves, Place, find_place
 from ...packing import pack, unpack
 from ...seeds import derive_seed
 from ...transport.context import Context
-from ...transport.film import FilmSamples
+from ...transport.film import FilmSamples, Source
 from ...transport.recollection import Recollection
 from .guide import Memory, Sampling, open_sampling
 
@@ -25,9 +25,6 @@ class Segments(abc.ABC):
     """Boundary segments of one kind in one pass."""
 
     name: ClassVar[str]
-
-    #: Time that a sample takes, relative to the other kinds
-    cost: ClassVar[float]
 
     def __init__(self, context: Context, curves: Curves, sampling: Sampling | None = None, count: int = 0):
         """Look at one pass.
@@ -42,6 +39,11 @@ class Segments(abc.ABC):
         self.count = count
         #: The same as an array: numbers of samples change from gradient to gradient, and kernels would with them [1]
         self.number = dr.opaque(mi.Float, count)
+
+    @staticmethod
+    @abc.abstractmethod
+    def cost(curves: Curves) -> float:
+        """Time that a sample takes, relative to the other kinds."""
 
     @abc.abstractmethod
     def density(self, middle: Place) -> mi.Float:
@@ -81,22 +83,30 @@ class Segments(abc.ABC):
             dr.eval(found)
         return found
 
-    def finish(self, found: dict, *, by_adjoint: bool = False) -> FilmSamples:
-        """Attach what :func:`thinned` left.
+    def source(self, found: dict, *, by_adjoint: bool = False) -> Source:
+        """What :func:`thinned` left, after the guide has learned from it.
 
         Args:
             by_adjoint: Whether the guide is to weigh samples by how much the loss depends on their pixels.
         """
-        samples, size = self.film_samples(found)
         share = found["share"]
-        samples = dataclasses.replace(samples, value=samples.value * share, weight=samples.weight * share)
+        with dr.resume_grad():
+            self.curves = self.curves.placed()
         with dr.suspend_grad():
+            samples, size = self.film_samples(found)
             size *= share
             if by_adjoint:
                 size *= self.context.importance(samples.position)
             self.sampling.learn(found["cell"], size * (self.number / self.context.spp))
             self.sampling.schedule()
-        return samples
+
+        def attach() -> list[FilmSamples]:
+            samples, _ = self.film_samples(found)
+            parts = {name: getattr(samples, name) for name in ("value", "weight", "coverage")}
+            parts = {name: part * share for name, part in parts.items() if part is not None}
+            return [dataclasses.replace(samples, **parts)]
+
+        return attach
 
     def seed(self, label: str) -> mi.UInt32:
         """Of one purpose."""

@@ -7,8 +7,8 @@ import dataclasses
 import drjit as dr
 import mitsuba as mi
 
-from ...geometry.curves import Place, Touch, touch
-from ...transport.film import FilmSamples, in_sampled_area
+from ...geometry.curves import Curves, Place, Touch, touch
+from ...transport.film import FilmSamples, coverage, has_alpha, in_sampled_area
 from ...transport.memory import hit_fields, hit_of
 from ...transport.path import first_hit
 from ...transport.sensor import camera_rays, pinhole_rays, project, project_first_vertex
@@ -41,7 +41,10 @@ class Primary(Segments):
     """
 
     name = "primary"
-    cost = 1.0
+
+    @staticmethod
+    def cost(curves: Curves) -> float:
+        return 1.0
 
     def _vertex(self) -> mi.Point3f:
         return self.context.sensor.world_transform() @ mi.Point3f(0)
@@ -82,13 +85,15 @@ class Primary(Segments):
         hit = pi.compute_surface_interaction(ray, mi.RayFlags.Minimal, active)
         active &= ~hit.is_valid() | (dr.norm(hit.p - x0) > dr.norm(b - x0) * (1 - 1e-4))
         active &= attachment.moving.has(place.owner) | context.setting.can_move_on_film(pi)
-        L = context.excess(context.radiance(sampler, ray, active, context.limits), pi) * response
+        path = context.paths(sampler, ray, active, context.limits)
+        L = context.excess(path.L, pi) * response
+        alpha = {"alpha": coverage(path) - context.covered(pi.is_valid())} if has_alpha(sensor.film()) else {}
         # Along the whole ray, whatever it passed
         pi.t += dr.norm(ray.o - start)
         fields = hit_fields(pi, has_instances=context.setting.has_instances)
         return {
             "active": active, "cell": cell, "u": u, "L": L, "response": response, "hit": fields,
-            "wavelengths": ray.wavelengths,
+            "wavelengths": ray.wavelengths, **alpha,
         }  # fmt: skip
 
     def film_samples(self, found: dict) -> tuple[FilmSamples, mi.Float]:
@@ -107,14 +112,20 @@ class Primary(Segments):
         behind = project_first_vertex(sensor, pi, ray, edge.beside)
         weight = scale * _speed(edge.normal, seen.position - behind.position)
         value, height = L * weight, dr.max(dr.abs(L))
+        outline = scale * _speed(edge.normal, seen.position)
         if context.levels:
             step = (context.levels.of(pi) - context.levels.of_owner(place.owner)) * found["response"]
-            value += step * (scale * _speed(edge.normal, seen.position))
+            value += step * outline
             height += dr.max(dr.abs(step))
+        covered = None
+        if "alpha" in found:
+            step = context.covered(pi.is_valid()) - context.covered(mi.Bool(True))
+            covered = found["alpha"] * weight + step * outline
+            height += dr.abs(found["alpha"]) + dr.abs(step)
         with dr.suspend_grad():
             pixels_per_unit = dr.mean(dr.abs(seen.scale)) / seen.depth
             size = scale * height * pixels_per_unit
-        return FilmSamples(dr.detach(seen.position), value, weight, wavelengths), dr.detach(size)
+        return FilmSamples(dr.detach(seen.position), value, weight, wavelengths, covered), dr.detach(size)
 
     def _on_film(self, cell: mi.UInt32, at: Touch) -> _EdgeOnFilm:
         """Edges as the film sees them, detached.

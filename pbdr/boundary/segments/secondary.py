@@ -5,7 +5,7 @@ from __future__ import annotations
 import drjit as dr
 import mitsuba as mi
 
-from ...geometry.curves import Place, Touch, curve_measure, sample_direction, touch
+from ...geometry.curves import Curves, Place, Touch, curve_measure, sample_direction, touch
 from ...geometry.motion import material_point
 from ...transport.film import FilmSamples
 from ...transport.importance import carry_to_sensor, connect_to_sensor
@@ -26,12 +26,18 @@ from .base import Segments
 CELLS_PER_CANDIDATE = 512
 MOST_CANDIDATES = 32
 
+#: Of each candidate but the first, relative to a sample
+COST_OF_CANDIDATE = 0.1
+
 
 class Direct(Segments):
     """Boundaries of light that comes straight from emitters: shadows."""
 
     name = "direct"
-    cost = 1.0
+
+    @staticmethod
+    def cost(curves: Curves) -> float:
+        return 1 + COST_OF_CANDIDATE * (_candidates(curves) - 1)
 
     def density(self, middle: Place) -> mi.Float:
         """Length, and how likely a line sees it as a silhouette."""
@@ -70,7 +76,7 @@ class Direct(Segments):
         Returns:
             As :meth:`Sampling.sample`. [N]
         """
-        candidates = max(1, min(self.curves.count // CELLS_PER_CANDIDATE, MOST_CANDIDATES))
+        candidates = _candidates(self.curves)
         cell, u, rcp_pmf = sampling.sample(sampler, count)
         if dr.hint(candidates == 1, mode="scalar"):
             return cell, u, rcp_pmf
@@ -95,7 +101,10 @@ class Indirect(Segments):
     """Boundaries of light that other surfaces reflect: occlusion between surfaces, reflections of silhouettes."""
 
     name = "indirect"
-    cost = 3.0
+
+    @staticmethod
+    def cost(curves: Curves) -> float:
+        return 3.0
 
     def density(self, middle: Place) -> mi.Float:
         """Length, and how many directions see it as a silhouette."""
@@ -127,6 +136,10 @@ class Indirect(Segments):
 
     def film_samples(self, found: dict) -> tuple[FilmSamples, mi.Float]:
         return _attached(self, found, None)
+
+
+def _candidates(curves: Curves) -> int:
+    return max(1, min(curves.count // CELLS_PER_CANDIDATE, MOST_CANDIDATES))
 
 
 def _curve_point(at: Touch, place: Place, rcp_pmf: mi.Float) -> CurvePoint:

@@ -14,7 +14,7 @@ class LossEntry(Section):
 
     type: str = "relative_l2"
     weight: Positive = 1.0
-    of: Literal["image", "depth", "normals"] = "image"
+    of: Literal["image", "alpha", "depth", "normals"] = "image"
     tonemap: Literal["none", "srgb", "reinhard", "log"] = "none"
     pyramid: int = pydantic.Field(default=1, ge=1, le=12)
     network: str | None = None

@@ -15,6 +15,9 @@ from .pointwise import RELATIVE_OFFSET
 from .registry import PAIRED, Loss, find_loss
 from .unbiased import COUNTERPARTS
 
+#: Pictures that the integrator renders
+SPLATTED = frozenset({"image", "alpha"})
+
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
@@ -36,7 +39,7 @@ class Term:
     name: str
     function: Loss
     weight: float = 1.0
-    of: str = "image"  #: image, depth or normals
+    of: str = "image"  #: image, alpha, depth or normals
     tonemap: str = "none"
     pyramid: int = 1  #: levels, each of half the resolution of the one before
 
@@ -55,8 +58,6 @@ class Term:
         total = 0
         for level in range(self.pyramid):
             if level:
-                if min(target.shape[:2]) < 2:
-                    raise InputError(f"loss '{self.name}': an image is too small for {self.pyramid} levels")
                 *images, target = (_halved(x, mask) for x in (*images, target))
                 mask = None if mask is None else _halved(mask, None)
             total = total + self._compare(images, target, mask)
@@ -76,6 +77,13 @@ class Term:
 
     def _compare(self, images: Sequence[mi.TensorXf], target: mi.TensorXf, mask: mi.TensorXf | None) -> mi.TensorXf:
         values = self.function(images[0], target, *images[1:])
+        values = mi.TensorXf(values) if dr.is_array_v(values) else values
+        if not dr.is_array_v(values) or (dr.prod(values.shape) != 1 and values.shape[:2] != target.shape[:2]):
+            found = f"shape {list(values.shape)}" if dr.is_array_v(values) else f"type {type(values).__name__}"
+            raise InputError(
+                f"loss '{self.name}' returns a value of {found}; allowed are one number and an array like the target, "
+                f"{list(target.shape)}"
+            )
         is_number = dr.prod(values.shape) == 1 and dr.prod(target.shape) > 1
         if is_number and mask is not None:
             values = self.function(images[0] * mask, target * mask, *(image * mask for image in images[1:]))
@@ -99,12 +107,12 @@ class Objective:
     def crossed(self) -> Objective | None:
         """The losses as products of two independent renderings, whose derivatives may share the samples of both.
 
-        None unless each loss of an image is a squared error of linear radiance: other losses bend the noise of the
-        rendering that they look at, and half the samples would bend it more.
+        None unless each loss of an image or its alpha is a squared error of linear values: other losses bend the noise
+        of the rendering that they look at, and half the samples would bend it more.
         """
         terms = []
         for term in self.terms:
-            if term.of != "image":
+            if term.of not in SPLATTED:
                 terms.append(term)
                 continue
             function = term.function if term.is_paired else COUNTERPARTS.get(term.function)
@@ -115,7 +123,7 @@ class Objective:
 
     @property
     def pictures(self) -> set[str]:
-        """What it looks at: ``image``, ``depth``, ``normals``."""
+        """What it looks at: ``image``, ``alpha``, ``depth``, ``normals``."""
         return {term.of for term in self.terms}
 
     def residuals(self, picture: Picture) -> mi.Float:

@@ -29,7 +29,7 @@ def make_perceptual(network: str, where: str) -> Callable[[mi.TensorXf, mi.Tenso
     except ImportError:
         raise MissingExtra("the loss 'perceptual'", package="torch", extra="torch") from None
     if is_import_path(network):
-        features = load_function(network, f"{where}.network")()
+        features = load_function(network, f"{where}.network", arguments=0)()
     elif not Path(network).is_file():
         raise InputError(f"{where}: the network '{network}' does not exist")
     else:

@@ -43,7 +43,7 @@ def find_loss(name: str) -> Loss:
         'l2'
     """
     if is_import_path(name):
-        return load_function(name, "'loss'")
+        return load_function(name, "'loss'", arguments=2)
     if name not in _losses:
         raise InputError(f"'loss' is '{name}', which does not exist{suggestion(name, _losses)}")
     return _losses[name]

@@ -8,6 +8,9 @@ import pydantic
 
 from ..section import NonNegative, Positive, Section
 
+#: Entries of a view that name files, or in Python are arrays
+IMAGES = ("target", "mask", "depth", "normals")
+
 
 class ExposureEntry(Section):
     """An unknown exposure of one image."""

@@ -19,17 +19,22 @@ def read_image(path: str, color_space: str | None, where: str) -> np.ndarray:
         color_space: ``linear`` or ``srgb``; files with 8 bits must state it.
         where: Name of the job's entry for error sentences.
     """
-    linear = _open(path, color_space, where).convert(
-        mi.Bitmap.PixelFormat.RGB, mi.Struct.Type.Float32, srgb_gamma=False
-    )
+    bitmap = _open(path, color_space, where)
+    try:
+        linear = bitmap.convert(mi.Bitmap.PixelFormat.RGB, mi.Struct.Type.Float32, srgb_gamma=False)
+    except RuntimeError:
+        raise InputError(
+            f"{where}: the image '{path}' has {bitmap.channel_count()} channels, which are no colours; allowed are "
+            "grey, RGB and RGBA"
+        ) from None
     return np.array(linear, dtype=np.float32)
 
 
-def read_alpha(path: str, color_space: str | None, where: str) -> np.ndarray:
-    """The coverage that an image file holds beside its colours. [H, W, 1]"""
+def read_alpha(path: str, color_space: str | None, where: str) -> np.ndarray | None:
+    """The coverage that an image file holds beside its colours, if it does. [H, W, 1]"""
     bitmap = _open(path, color_space, where)
     if not bitmap.has_alpha():
-        raise InputError(f"{where}: 'alpha' is set, but the image '{path}' has no alpha channel")
+        return None
     pixels = bitmap.convert(mi.Bitmap.PixelFormat.RGBA, mi.Struct.Type.Float32, srgb_gamma=False)
     return np.array(pixels, dtype=np.float32)[..., 3:]
 
@@ -37,6 +42,20 @@ def read_alpha(path: str, color_space: str | None, where: str) -> np.ndarray:
 def is_low_range(path: str | Path) -> bool:
     """Whether a file has 8 bits, sRGB as a rule, and colours that are not yet multiplied with alpha: PNG, not EXR."""
     return Path(path).suffix.lower() in _LDR
+
+
+def check_numbers(values: object, what: str) -> np.ndarray:
+    """An array of the user's as floating-point numbers.
+
+    Args:
+        values: A NumPy array, a tensor, a bitmap, …
+        what: Name for error sentences.
+    """
+    try:
+        values = np.array(values)
+        return values.astype(np.float32)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{what} must be an array of numbers; files are named by 'views'") from None
 
 
 def read_numbers(path: str, channels: int, where: str) -> np.ndarray:

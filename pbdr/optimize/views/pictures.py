@@ -10,7 +10,7 @@ import drjit as dr
 import mitsuba as mi
 
 from ...gradient_step import record
-from ..losses.objective import Objective, Picture
+from ..losses.objective import SPLATTED, Objective, Picture
 from ..parameters import Variable
 from .first_hits import render_first_hits
 from .view import View, exposed, over_background
@@ -59,9 +59,9 @@ def recorded_pictures(
         crossed: Whether image and derivative may share samples.
 
     Returns:
-        None if something moves, if the integrator is not one of pbdr's, or if no loss looks at images.
+        None if something moves, if the integrator is not one of pbdr's, or if no loss looks at images or their alpha.
     """
-    if "image" not in problem.objective.pictures:
+    if not problem.objective.pictures & SPLATTED:
         return None
     spp_gradient = problem.job.spp_gradient or spp
     objective = problem.objective.crossed() if crossed else None
@@ -77,7 +77,7 @@ def recorded_pictures(
         images=count,
         memory=memory,
         # Other pictures, such as depth, carry derivatives of what moves by themselves
-        moving=objective is not None and memory is None and problem.objective.pictures == {"image"},
+        moving=objective is not None and memory is None and problem.objective.pictures <= SPLATTED,
     )
     if memory:
         memory.require(recording)
@@ -95,15 +95,15 @@ def recorded_pictures(
     def compare(images: list[mi.TensorXf]) -> dict[str, Picture]:
         colors = [over_background(image, view) for image in images]
         renderings = [exposed(color, view, latents, color if objective else other) for color in colors]
-        return {"image": Picture(renderings, view.target, view.mask)} | geometry
+        return _splatted(problem, view, images, renderings) | geometry
 
     leaves = [dr.detach(image) for image in images]
     dr.enable_grad(leaves)
     pictures, loss = compare(leaves), None
     if objective and not problem.objective.is_paired:
         with dr.suspend_grad():
-            mean = sum(dr.detach(rendering) for rendering in pictures["image"].renderings) / 2
-            loss = problem.objective({"image": Picture([mean], view.target, view.mask)} | geometry)
+            means = [sum(dr.detach(x) for x in shown) / 2 for shown in (leaves, pictures["image"].renderings)]
+            loss = problem.objective(_splatted(problem, view, means[:1], means[1:]) | geometry)
     return Recorded(objective or problem.objective, pictures, recording, leaves, compare, loss, memory)
 
 
@@ -120,11 +120,11 @@ def attached_pictures(
         spp: Samples per pixel of the image; two independent renderings share them.
         seed: Random seed by the label of what it is for.
     """
-    wanted, pictures = problem.objective.pictures, {}
+    pictures = {}
     spp_gradient = problem.job.spp_gradient or spp
-    if "image" in wanted:
+    if problem.objective.pictures & SPLATTED:
         count = 2 if problem.objective.is_paired else 1
-        renderings, other = [], None
+        images, other = [], None
         if isinstance(view.exposure, Variable):
             with dr.suspend_grad():
                 other = over_background(_render(problem, view, spp, seed("exposure")), view)
@@ -140,8 +140,9 @@ def attached_pictures(
                 seed=seed("primal" + suffix),
                 seed_grad=seed("gradient" + suffix),
             )
-            renderings.append(exposed(over_background(image, view), view, latents, other))
-        pictures["image"] = Picture(renderings, view.target, view.mask)
+            images.append(image)
+        renderings = [exposed(over_background(image, view), view, latents, other) for image in images]
+        pictures = _splatted(problem, view, images, renderings)
     return pictures | _geometry(problem, view, spp, seed)
 
 
@@ -155,7 +156,22 @@ def evaluated_pictures(
     count = 2 if problem.objective.is_paired else 1
     images = [_render(problem, view, max(1, spp // count), seed("evaluation" + " again" * k)) for k in range(count)]
     renderings = [exposed(over_background(image, view), view, latents, None) for image in images]
-    return {"image": Picture(renderings, view.target, view.mask)} | _geometry(problem, view, spp, seed)
+    return _splatted(problem, view, images, renderings) | _geometry(problem, view, spp, seed)
+
+
+def _splatted(
+    problem: Problem, view: View, images: list[mi.TensorXf], renderings: list[mi.TensorXf]
+) -> dict[str, Picture]:
+    """What films hold: colours, and alpha where a loss looks at it and the view has it.
+
+    Args:
+        images: As rendered. [H, W, C] each
+        renderings: Their colours, as they are to be compared. [H, W, 3] each
+    """
+    pictures = {"image": Picture(renderings, view.target, view.mask)}
+    if "alpha" in problem.objective.pictures and view.alpha is not None:
+        pictures["alpha"] = Picture([image[..., 3:4] for image in images], view.alpha, view.mask)
+    return pictures
 
 
 def _render(problem: Problem, view: View, spp: int, seed: mi.UInt32) -> mi.TensorXf:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import mitsuba as mi
@@ -21,7 +22,7 @@ def read_projections(file: Path) -> list[Capture]:
     try:
         with np.load(file, allow_pickle=False) as content:
             arrays = dict(content)
-    except ValueError as error:
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{file}: cannot be read: {error}") from None
     count = sum(name.startswith("world_mat_") and "inv" not in name for name in arrays)
     images, masks = _pictures(file.parent / "image"), _pictures(file.parent / "mask")

@@ -25,21 +25,32 @@ def read_captures(source: str | Path, images: Path | None = None) -> list[Captur
     Example:
         >>> captures = read_captures("lego/transforms_train.json")
     """
-    path = Path(source)
-    if path.suffix == ".json" and path.is_file():
-        captures = read_transforms(path)
-    elif path.suffix == ".npz" and path.is_file():
-        captures = read_projections(path)
-    elif path.is_dir():
-        captures = _read_folder(path, images)
-    else:
-        raise InputError(f"the capture '{source}' is neither a folder nor a .json or .npz file")
+    try:
+        captures = _read(Path(source), images)
+    except InputError:
+        raise
+    except (AttributeError, ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+        # Formats that others write can be damaged in more ways than are checked
+        problem = (
+            f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}" if str(error) else type(error).__name__
+        )
+        raise InputError(f"the capture '{source}' cannot be read: {problem}") from error
     names = [capture.name for capture in captures]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"'{source}' has two images called '{twice[0]}'")
     if not captures:
         raise InputError(f"'{source}' holds no images")
     return captures
+
+
+def _read(path: Path, images: Path | None) -> list[Capture]:
+    if path.suffix == ".json" and path.is_file():
+        return read_transforms(path)
+    if path.suffix == ".npz" and path.is_file():
+        return read_projections(path)
+    if path.is_dir():
+        return _read_folder(path, images)
+    raise InputError(f"the capture '{path}' is neither a folder nor a .json or .npz file")
 
 
 def _read_folder(path: Path, images: Path | None) -> list[Capture]:

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import mitsuba as mi
 import tomlkit
 
+from ....errors import InputError
 from ..images import is_low_range
 from .camera import Capture
 
@@ -21,6 +22,7 @@ def write_captures(captures: Sequence[Capture], folder: Path) -> tuple[Path, Pat
         >>> write_captures(read_captures("lego"), Path("job"))
         (PosixPath('job/cameras.xml'), PosixPath('job/views.toml'))
     """
+    entries = [_view(capture, folder.resolve()) for capture in captures]
     folder.mkdir(parents=True, exist_ok=True)
     scene = ElementTree.Element("scene", version="3.0.0")
     for capture in captures:
@@ -28,7 +30,6 @@ def write_captures(captures: Sequence[Capture], folder: Path) -> tuple[Path, Pat
     ElementTree.indent(scene)
     cameras, views = folder / "cameras.xml", folder / "views.toml"
     cameras.write_text(ElementTree.tostring(scene, encoding="unicode") + "\n", encoding="utf-8")
-    entries = [_view(capture, folder.resolve()) for capture in captures]
     views.write_text(tomlkit.dumps({"views": entries}), encoding="utf-8")
     return cameras, views
 
@@ -53,7 +54,11 @@ def _view(capture: Capture, folder: Path) -> dict:
     entry = {"sensor": capture.name, "target": _relative(capture.image, folder)}
     if is_low_range(capture.image):
         entry["color_space"] = "srgb"
-    if mi.Bitmap(str(capture.image)).has_alpha():
+    try:
+        has_alpha = mi.Bitmap(str(capture.image)).has_alpha()
+    except RuntimeError as error:
+        raise InputError(f"the image '{capture.image}' cannot be read: {str(error).splitlines()[-1]}") from None
+    if has_alpha:
         entry["alpha"] = "composite"
     if capture.mask is not None:
         entry["mask"] = _relative(capture.mask, folder)
