@@ -251,6 +251,8 @@ def main() -> None:
     parser.add_argument("--tune", action="store_true", help="look for the plain scripts' best settings")
     parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
     options = parser.parse_args()
+    if options.write and (options.problems or options.tune):
+        parser.error("--write needs all problems, and no --tune")
     mi.set_variant("llvm_ad_rgb")
     mi.set_log_level(mi.LogLevel.Error)
     wanted = options.problems.split(",") if options.problems else [case.name for case in cases()]

@@ -77,11 +77,16 @@ def render(
 
 def assign(scene: mi.Scene, values: Mapping[str, str]) -> None:
     """Give scene parameters the numbers that ``--set`` names."""
+    from ..optimize.constraints import default_bounds
     from ..scene import assign_parameter, scene_parameters
 
     parameters = scene_parameters(scene)
     for key, text in values.items():
-        assign_parameter(parameters, key, read_numbers(key, text))
+        numbers = read_numbers(key, text)
+        assign_parameter(parameters, key, numbers)
+        low, high = default_bounds(key, is_environment=False)
+        if numbers.size and not low <= numbers.min() <= numbers.max() <= high:
+            print(f"warning: --set {key}: physical values are from {low:g} to {high:g}", file=sys.stderr)
     parameters.update()
 
 

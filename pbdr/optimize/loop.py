@@ -26,7 +26,7 @@ from .second_order import make_method
 from .symptoms import Symptoms, ambiguities
 from .views.order import lines_of_sight
 from .views.pictures import evaluated_pictures
-from .watching import TensorBoard, WeightsAndBiases
+from .watching import TensorBoard, WeightsAndBiases, require_extras
 
 #: Steps with a non-finite loss or gradient that may follow each other before a run ends
 NON_FINITE_LIMIT = 3
@@ -71,6 +71,7 @@ def optimize(
     run = _Run(problem, callbacks, keep_interrupted=keep_interrupted)
     if out is None:
         return run.run(resume)
+    require_extras(problem.job.output)
     run.record = Record(Path(out), problem.job, _images(problem), resume=resume, overwrite=overwrite)
     try:
         run.callbacks = [*callbacks, *_watchers(problem, run.record.folder)]

@@ -6,6 +6,7 @@ import io
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..errors import MissingExtra
 from .report import tonemap
 
 if TYPE_CHECKING:
+    from .entries import Output
     from .outcome import Step
 
 
@@ -35,6 +37,32 @@ def scalars(step: Step) -> dict[str, float]:
     return found
 
 
+def require_extras(output: Output) -> None:
+    """Refuse what a job wants to log to, if its package is missing."""
+    if output.tensorboard:
+        _import_tensorboard()
+    if output.wandb:
+        _import_wandb()
+
+
+def _import_tensorboard() -> tuple[type, type, type]:
+    try:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+    except ImportError:
+        raise MissingExtra("TensorBoard", package="tensorboard", extra="tensorboard") from None
+    return Event, Summary, EventFileWriter
+
+
+def _import_wandb() -> ModuleType:
+    try:
+        import wandb
+    except ImportError:
+        raise MissingExtra("Weights & Biases", package="wandb", extra="wandb") from None
+    return wandb
+
+
 class TensorBoard:
     """Writes losses and parameters for TensorBoard, in its own format and without PyTorch.
 
@@ -43,14 +71,8 @@ class TensorBoard:
     """
 
     def __init__(self, folder: str | Path):
-        try:
-            from tensorboard.compat.proto.event_pb2 import Event
-            from tensorboard.compat.proto.summary_pb2 import Summary
-            from tensorboard.summary.writer.event_file_writer import EventFileWriter
-        except ImportError:
-            raise MissingExtra("TensorBoard", package="tensorboard", extra="tensorboard") from None
-        self._event, self._summary = Event, Summary
-        self._writer = EventFileWriter(str(folder))
+        self._event, self._summary, writer = _import_tensorboard()
+        self._writer = writer(str(folder))
 
     def __call__(self, step: Step) -> None:
         """Write one step."""
@@ -73,11 +95,7 @@ class WeightsAndBiases:
     """
 
     def __init__(self, **settings: object):
-        try:
-            import wandb
-        except ImportError:
-            raise MissingExtra("Weights & Biases", package="wandb", extra="wandb") from None
-        self._run = wandb.init(**settings)
+        self._run = _import_wandb().init(**settings)
 
     def __call__(self, step: Step) -> None:
         """Log one step."""

@@ -188,6 +188,8 @@ def test_captures_that_are_refused(tmp_path: Path) -> None:
         file.write_text(json.dumps(data | change))
         with pytest.raises(InputError, match=re.escape(words)), np.errstate(invalid="ignore"):
             read_captures(file)
+    with pytest.raises(InputError, match="a folder of images is for COLMAP models"):
+        read_captures(file, tmp_path)
     for source, words in ((tmp_path / "gone", "neither a folder nor"), (tmp_path, "no image with an XML file")):
         with pytest.raises(InputError, match=words):
             read_captures(source)

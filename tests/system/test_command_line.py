@@ -94,6 +94,14 @@ def test_render_takes_numbers_from_files(pbdr_command, tmp_path: Path):
     assert pbdr_command("render", "cornell_box", "-o", tmp_path / "a.exr", *arguments).code == 0
 
 
+def test_values_that_are_not_physical_are_rendered_with_a_warning(pbdr_command, tmp_path: Path):
+    arguments = ("render", "cornell_box", "-o", tmp_path / "a.exr", "-D", "size=8", "--spp", 1, "--set")
+    assert pbdr_command(*arguments, "metal.alpha.value=0.2").stderr == ""
+    outcome = pbdr_command(*arguments, "metal.alpha.value=2")
+    assert outcome.code == 0
+    assert outcome.stderr == "warning: --set metal.alpha.value: physical values are from 0.001 to 1\n"
+
+
 def test_a_scene_without_integrator_is_rendered_with_pbdr(pbdr_command, tmp_path: Path):
     scene = tmp_path / "scene.xml"
     scene.write_text('<scene version="3.0.0"><sensor type="perspective"/><emitter type="constant"/></scene>', "utf-8")

@@ -240,13 +240,21 @@ def test_smaller_triangles_take_smaller_steps(tmp_path: Path) -> None:
     (first,) = pbdr.Problem.from_job(write_ball_job(tmp_path, remesh)).meshes
     rates, edges, mesh = [first.variable.learning_rate], [mean_edge(first)], first
     for _ in range(2):
-        mesh = mesh.remesh(mi.Float(np.zeros(3 * mesh.surface.point_count)))[0]
+        before = area_of_a_point(mesh)
+        mesh, _, factor = mesh.remesh(mi.Float(np.zeros(3 * mesh.surface.point_count)))
+        # The derivative of a loss by one point has the size of the surface that belongs to it
+        assert factor == pytest.approx(area_of_a_point(mesh) / before, rel=0.05)
         rates.append(mesh.variable.learning_rate)
         edges.append(mean_edge(mesh))
     assert edges[0] > edges[1] > edges[2] and rates[0] == 0.1
     assert rates[1] == pytest.approx(0.1 * edges[1] / edges[0])
     assert rates[2] == pytest.approx(0.1 * edges[2] / edges[0] * 13 / 61)
     assert first.restored(mesh.arrays()).variable.learning_rate == pytest.approx(rates[2])
+
+
+def area_of_a_point(mesh: MeshUnknown) -> float:
+    a, b, c = np.moveaxis(mesh.surface.points()[mesh.surface.triangles], 1, 0)
+    return float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2 / mesh.surface.point_count)
 
 
 def mean_edge(mesh: MeshUnknown) -> float:

@@ -23,6 +23,7 @@ from pbdr.optimize.gradients import differentiate
 from pbdr.optimize.loop import _Run
 from pbdr.scene import load_scene
 from pbdr.scene_parameters import scene_parameters
+from pbdr.seeds import derive_seed
 
 from ..conftest import Outcome
 from ..tiny import ALPHA, COLOR, LAMP, VERTICES, WALL, line_of, write_image, write_job, write_scene
@@ -722,3 +723,17 @@ def test_every_view_contributes_to_a_colour(tmp_path: Path) -> None:
         differentiate(run.problem, run.optimizer, range(views), run.problem.job.spp, run._seed)
         gradients.append(np.array(dr.grad(run.optimizer[WALL])))
     np.testing.assert_allclose(gradients[1], gradients[0], rtol=0.05)
+
+
+def test_steps_and_views_have_random_numbers_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = []
+
+    def watched(*labels: object) -> int:
+        seeds.append(derive_seed(*labels))
+        return seeds[-1]
+
+    monkeypatch.setattr("pbdr.optimize.loop.derive_seed", watched)
+    job = write_job(tmp_path)
+    job.write_text(job.read_text() + '\n[[views]]\ntarget = "target.exr"\n')
+    pbdr.optimize(pbdr.Problem.from_job(job), steps=3)
+    assert len(seeds) >= 6 and len(set(seeds)) == len(seeds)

@@ -63,6 +63,20 @@ def test_bad_input(scene: mi.Scene) -> None:
         pbdr.step(scene, {WALL: mi.Color3f(0.4)}, 0, loss, spp=0, seed=1)
 
 
+def test_views_and_derivatives_have_random_numbers_of_their_own(scene: mi.Scene, monkeypatch) -> None:
+    values, render, taken = {WALL: mi.Color3f(0.4)}, mi.render, []
+
+    def watched(*arguments, seed: mi.UInt32, seed_grad: mi.UInt32, **options) -> mi.TensorXf:
+        taken.extend([int(seed[0]), int(seed_grad[0])])
+        return render(*arguments, seed=seed, seed_grad=seed_grad, **options)
+
+    monkeypatch.setattr(mi, "render", watched)
+    pbdr.step(scene, values, [0, 0], loss, spp=4, seed=1, integrator=mi.load_dict({"type": "prb", "max_depth": 2}))
+    assert len(taken) == len(set(taken)) == 4
+    first, second = pbdr.step(scene, values, [0, 0], loss, spp=4, seed=1).images
+    assert not np.allclose(np.array(first), np.array(second))
+
+
 @pytest.mark.parametrize("remember", [False, True])
 def test_nothing_is_compiled_after_the_third_step(scene: mi.Scene, remember: bool) -> None:
     """Each step launches as many kernels as the one before, all of them known."""

@@ -101,6 +101,11 @@ def test_missing_extras_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     ):
         with pytest.raises(MissingExtra, match=rf"pbdr\[{extra}\]"):
             make()
+    for entry, value in (("tensorboard", "true"), ("wandb", "boxes")):
+        problem = pbdr.Problem.from_job(write_job(tmp_path), {f"output.{entry}": value})
+        with pytest.raises(MissingExtra, match=rf"pbdr\[{entry}\]"):
+            pbdr.optimize(problem, out=tmp_path / "run")
+        assert not (tmp_path / "run").exists(), "nothing has begun"
 
 
 # -------------------------------------------------------------------- symptoms

@@ -44,10 +44,10 @@ def read_captures(source: str | Path, images: Path | None = None) -> list[Captur
 
 
 def _read(path: Path, images: Path | None) -> list[Capture]:
-    if path.suffix == ".json" and path.is_file():
-        return read_transforms(path)
-    if path.suffix == ".npz" and path.is_file():
-        return read_projections(path)
+    if path.suffix in (".json", ".npz") and path.is_file():
+        if images:
+            raise InputError(f"a folder of images is for COLMAP models; '{path}' says itself where its images are")
+        return read_transforms(path) if path.suffix == ".json" else read_projections(path)
     if path.is_dir():
         return _read_folder(path, images)
     raise InputError(f"the capture '{path}' is neither a folder nor a .json or .npz file")
