@@ -210,9 +210,11 @@ class DifferentialIntegrator(GradientPasses):
             for part in moving:
                 push_adjoints(part.attach, list(itertools.islice(rest, part.count)), part.width)
             if taped:
-                self.require_gradient(dr.grad_enabled(attached.L), motion)
                 with dr.resume_grad():
-                    dr.backward_from(attached.L * δL)
+                    depends = dr.grad_enabled(attached.L)
+                    self.require_gradient(depends, motion)
+                    if depends:
+                        dr.backward_from(attached.L * δL)
             else:
                 rule = ReplayBackward(primal, δL)
                 self.trace(scene, camera, rule, active=rule.active)
