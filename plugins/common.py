@@ -53,7 +53,7 @@ class DifferentialIntegrator(GradientPasses):
     Subclasses choose the parts; this class owns the order of passes.
     """
 
-    def __init__(self, props: mi.Properties, *, taped: bool, boundary: BoundaryTerm):
+    def __init__(self, props: mi.Properties, *, taped: bool, boundary: BoundaryTerm, derivative_sampling: bool = False):
         super().__init__(props)
         self.memory_budget = props.get("memory_budget", 1.0)
         if self.memory_budget <= 0:
@@ -63,7 +63,7 @@ class DifferentialIntegrator(GradientPasses):
         self.taped = taped
         self.boundary = boundary
         self.limits = Limits(self.max_depth, self.rr_depth, self.hide_emitters)
-        self.experience = Experience()
+        self.experience = Experience(follows_lobes=derivative_sampling)
         if mi.is_polarized:
             raise InputError(f"'{mi.variant()}' is polarized; pbdr's integrators render unpolarized light")
 
@@ -166,18 +166,18 @@ class DifferentialIntegrator(GradientPasses):
                     dr.forward_to(*attached, flags=KEEP_TANGENTS)
                 directions, end_tangents = [dr.grad(part) for part in parts], [dr.grad(end) for end in ends]
             if motion and self.boundary.field():
-                path = self.trace(scene, camera, Record())
-                δL = walk_forward(self.walk(scene, path, motion, p), path.memory, path.count, end_tangents)
+                path = self.trace(scene, camera, Record(), lobes=begun.setting.lobes)
+                δL = walk_forward(self.walk(context, path, motion), path.memory, path.count, end_tangents)
             elif self.taped:
                 with dr.resume_grad():
-                    path = self.trace(scene, camera, Taped())
+                    path = self.trace(scene, camera, Taped(), lobes=begun.setting.lobes)
                     is_attached = dr.grad_enabled(path.L)
                     self.require_gradient(is_attached, motion)
                     δL = mi.Spectrum(dr.forward_to(path.L, flags=KEEP_TANGENTS) if is_attached else 0)
             else:
-                path = self.trace(scene, camera, begun.marked(scene))
+                path = self.trace(scene, camera, begun.marked(scene), lobes=begun.setting.lobes)
                 rule = ReplayForward(path)
-                δL = self.trace(scene, camera, rule, active=rule.active).δL
+                δL = self.trace(scene, camera, rule, active=rule.active, lobes=begun.setting.lobes).δL
                 self.require_gradient(rule.touched, motion)
             L = dr.detach(path.L, True)
             dr.eval(δL, directions, [L, path.valid, motion.owner] if motion else [])
@@ -193,37 +193,37 @@ class DifferentialIntegrator(GradientPasses):
             with dr.resume_grad(when=field is not None):
                 motion, moving = self.motion(camera, context, begun, forward=False)
             with dr.resume_grad():
-                attached = self.trace(scene, camera, Taped()) if taped else None
+                attached = self.trace(scene, camera, Taped(), lobes=begun.setting.lobes) if taped else None
             if traced:
                 primal, motion = traced.path, dataclasses.replace(motion, owner=traced.owner)
             else:
-                primal = attached or self.trace(scene, camera, begun.marked(scene))
+                primal = attached or self.trace(scene, camera, begun.marked(scene), lobes=begun.setting.lobes)
             if motion and not taped:
                 dr.schedule(primal.L, primal.valid, primal.memory, motion.owner)
             light = self.film_light(context, dr.detach(primal.L, True), primal.valid, motion)
             δL, *adjoints = films.adjoint(camera, motion, *light, grad_in)
             dr.eval(δL, adjoints)
             if field:
-                self._follow_field(scene, camera, motion, p, δL, adjoints)
+                self._follow_field(context, camera, motion, δL, adjoints)
                 return begun.opening
             rest = iter(adjoints)
             for part in moving:
                 push_adjoints(part.attach, list(itertools.islice(rest, part.count)), part.width)
             if taped:
                 with dr.resume_grad():
-                    depends = dr.grad_enabled(attached.L)
-                    self.require_gradient(depends, motion)
-                    if depends:
+                    is_attached = dr.grad_enabled(attached.L)
+                    self.require_gradient(is_attached, motion)
+                    if is_attached:
                         dr.backward_from(attached.L * δL)
             else:
                 rule = ReplayBackward(primal, δL)
-                self.trace(scene, camera, rule, active=rule.active)
+                self.trace(scene, camera, rule, active=rule.active, lobes=begun.setting.lobes)
                 self.require_gradient(rule.touched, motion)
             return begun.opening
 
-    def _follow_field(self, scene, camera, motion, p, δL, adjoints):
-        path = self.trace(scene, camera, Record())
-        ends = walk_backward(self.walk(scene, path, motion, p), path.memory, path.count, δL)
+    def _follow_field(self, context, camera, motion, δL, adjoints):
+        path = self.trace(context.scene, camera, Record(), lobes=context.setting.lobes)
+        ends = walk_backward(self.walk(context, path, motion), path.memory, path.count, δL)
         dr.eval(ends)
         with dr.resume_grad():
             # One traversal: it clears the graph that all parts share

@@ -14,6 +14,7 @@ from pbdr.boundary.segments.base import thinned
 from pbdr.errors import InputError
 from pbdr.geometry.level_sets import level_sets
 from pbdr.geometry.motion import registry_index
+from pbdr.geometry.rough_lobes import RoughLobes
 from pbdr.interior import Marked, Primal, Rule
 from pbdr.transport import film as films
 from pbdr.transport.context import Context, Setting
@@ -138,7 +139,7 @@ class GradientPasses(RBIntegrator):
     def _trace_set(self, scene, sensor, p, begun):
         with dr.suspend_grad():
             camera = self.camera(sensor, p)
-            path = self.trace(scene, camera, begun.marked(scene))
+            path = self.trace(scene, camera, begun.marked(scene), lobes=begun.setting.lobes)
             owner = registry_index(first_hit(scene, camera.ray, self.limits, mi.Bool(True))[0])
             dr.schedule(path.L, path.valid, path.memory, owner)
             image = films.develop(camera, path.L, alpha=films.coverage(path))
@@ -186,21 +187,30 @@ class GradientPasses(RBIntegrator):
                 RBIntegrator._splat_to_block, sets, dr.tile(measure, sets) if allocation else 1.0,
             )  # fmt: skip
 
-    def trace(self, scene, camera: films.Camera, rule: Rule, active: mi.Bool | bool = True) -> PathResult:
+    def trace(
+        self,
+        scene: mi.Scene,
+        camera: films.Camera,
+        rule: Rule,
+        active: mi.Bool | bool = True,
+        lobes: RoughLobes | None = None,
+    ) -> PathResult:
         """Send the camera's rays through the path loop; every call uses the same random numbers."""
         with dr.resume_grad(when=rule.attached):
             traits = Traits.of(scene, rule.attached)
             origin = sensor_vertex(camera.sensor, camera.ray)
         return trace_path(
             scene, camera.sampler.clone(), camera.ray,
-            rule=rule, limits=self.limits, traits=traits, origin=origin, active=mi.Bool(active),
+            rule=rule, limits=self.limits, traits=traits, origin=origin, lobes=lobes, active=mi.Bool(active),
         )  # fmt: skip
 
-    def walk(self, scene, path: PathResult, motion: films.Motion, p: films.Pass) -> Walk:
+    def walk(self, context: Context, path: PathResult, motion: films.Motion) -> Walk:
         """Everything that a walk over recorded paths needs."""
-        origin = dr.detach(motion.origin, True)
-        field, depth = self.boundary.field(), self.boundary.warp_depth
-        return Walk(scene, self.limits, field, mi.UInt32(p.seed), origin, path.L, depth, level_sets(scene))
+        scene, origin = context.scene, dr.detach(motion.origin, True)
+        return Walk(
+            scene, self.limits, self.boundary.field(), mi.UInt32(context.seed), origin, path.L,
+            self.boundary.warp_depth, level_sets(scene), context.setting.lobes,
+        )  # fmt: skip
 
     def context(self, scene, sensor, p: films.Pass, begun: Begun, adjoint: mi.TensorXf | None = None) -> Context:
         """What boundary terms are told about one pass.
@@ -214,7 +224,8 @@ class GradientPasses(RBIntegrator):
                 traits = Traits.of(scene, False)
                 return trace_path(
                     scene, sampler, ray,
-                    rule=Primal(), limits=limits, traits=traits, origin=mi.Point3f(0), active=mi.Bool(active),
+                    rule=Primal(), limits=limits, traits=traits, origin=mi.Point3f(0), lobes=None,
+                    active=mi.Bool(active),
                 )  # fmt: skip
 
         return Context(

@@ -31,6 +31,10 @@ class PbdrIntegrator(DifferentialIntegrator):
             ``pbdr.boundary.warped_area``.
         warp_reach: With ``warped_area``: distance from a silhouette up to which rays follow it, about radians.
             Default 0.2.
+        derivative_sampling: Whether paths that derivatives are made of choose directions by the derivative of a lobe
+            where the roughness of a material is unknown (``alpha`` of ``roughconductor`` and ``roughplastic``,
+            ``roughness`` of ``principled``; others are refused). Default false. Images of ``mi.render`` stay as they
+            are; those whose paths also serve derivatives (``pbdr.record``, ``pbdr.step``) have the same mean.
         max_depth: Longest path in segments; 1 is directly visible light, −1 no limit. Default 6.
         rr_depth: Segment from which on Russian roulette ends paths. Default 5.
         hide_emitters: Whether directly visible emitters are transparent. Default false.
@@ -43,7 +47,8 @@ class PbdrIntegrator(DifferentialIntegrator):
         if interior not in INTERIORS:
             raise InputError(f"'interior' is '{interior}', which does not exist{suggestion(interior, INTERIORS)}")
         term = boundary.find(props.get("boundary", "auto"))
-        super().__init__(props, taped=interior == "taped", boundary=term(props))
+        follows_lobes = props.get("derivative_sampling", False)
+        super().__init__(props, taped=interior == "taped", boundary=term(props), derivative_sampling=follows_lobes)
 
 
 mi.register_integrator("pbdr", lambda props: PbdrIntegrator(props))

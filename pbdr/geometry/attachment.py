@@ -9,6 +9,7 @@ import mitsuba as mi
 
 from .flags import Flags
 from .motion import MOTION_KEYS, MovingShapes, carries_motion
+from .rough_lobes import RoughLobes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Attachment:
     moving: MovingShapes  #: shapes whose place does
     lamps: Flags  #: shapes that are lamps, attached or not
     moves: bool  #: whether a surface or an emitter moves
+    lobes: RoughLobes | None = None  #: materials whose roughness does, if directions are to be drawn by its derivative
 
     @classmethod
     def of(cls, scene: mi.Scene) -> Attachment:

@@ -36,8 +36,7 @@ class Flags:
     @classmethod
     def of_shapes(cls, scene: mi.Scene, holds: Callable[[mi.Shape], bool], *, unknown: bool = False) -> Flags:
         """Ask all shapes of a scene and the members of its groups."""
-        shapes = list(scene.shapes())
-        shapes += [member for shape in shapes for member in placed_shapes(scene, shape) if member is not shape]
+        shapes = all_shapes(scene)
         pointers = dr.reinterpret_array(mi.UInt32, mi.ShapePtr(shapes))
         return cls.of(pointers, [holds(shape) for shape in shapes], unknown=unknown)
 
@@ -46,3 +45,9 @@ class Flags:
         known = index < dr.width(self.values)
         yes = dr.gather(mi.UInt32, self.values, index, known) != 0
         return ~known | yes if self.unknown else yes
+
+
+def all_shapes(scene: mi.Scene) -> list[mi.Shape]:
+    """The shapes of a scene and the members of its groups."""
+    shapes = list(scene.shapes())
+    return shapes + [member for shape in shapes for member in placed_shapes(scene, shape) if member is not shape]

@@ -84,7 +84,7 @@ def trace_pass(
     with dr.suspend_grad():
         samples = camera(sensor, films.Pass(layout.spp, seed, 1.0), layout.sets, allocation)
         arrays = VertexArrays(layout.kept.with_tables(tables), layout.capacity)
-        path = trace(scene, samples, Store(arrays, layout.path_count))
+        path = trace(scene, samples, Store(arrays, layout.path_count), lobes=arrays.kept.attachment.lobes)
         last = list(path.memory.values())
         dr.eval(arrays.counter, path.L, path.valid, samples.position, last)
         images, weights = films.develop_sets(samples, path)

@@ -12,12 +12,14 @@ import mitsuba as mi
 
 from ..errors import InputError
 from ..geometry.attachment import Attachment
+from ..geometry.rough_lobes import RoughLobes
 from ..transport import film as films
 from ..transport.collection import without_collection
 from ..transport.path import PathResult
 from ..transport.tangents import attached_copy, push_tangents, tangents_of
 from ..transport.vertices import Kept
 from .allocation import PixelAllocation
+from .base import Rule
 from .frozen import Frozen
 from .marked import Marked
 from .primal import Primal
@@ -41,10 +43,12 @@ _DIRECTIONS_AT_ONCE = 8
 class Experience:
     """What recordings of an integrator have learned."""
 
+    follows_lobes: bool = False  #: whether directions are drawn by the derivatives of lobes
     density: float | None = None  #: kept vertices per path, the largest number so far
     frozen: Frozen = dataclasses.field(default_factory=Frozen)
     attached: tuple[str, ...] = ()  #: keys that carried derivatives when it was last asked
-    attachments: dict[tuple[str, ...] | None, Attachment] = dataclasses.field(default_factory=dict)  #: by attached keys
+    #: By attached keys, and whether everything counts
+    attachments: dict[tuple[tuple[str, ...], bool], Attachment] = dataclasses.field(default_factory=dict)
 
     def attachment(self, scene: mi.Scene, *, everything: bool = False) -> Attachment:
         """What of a scene carries derivatives, or may be given some; asking each shape takes long, so answers are kept.
@@ -56,9 +60,11 @@ class Experience:
         if not self.frozen.watch(scene, parameters):
             self.attachments.clear()
         self.attached = tuple(key for key, value in parameters if dr.grad_enabled(value))
-        wanted = None if everything else self.attached
+        wanted = self.attached, everything
         if wanted not in self.attachments:
-            self.attachments[wanted] = Attachment.of_all(scene) if everything else Attachment.of(scene)
+            attachment = Attachment.of_all(scene) if everything else Attachment.of(scene)
+            lobes = RoughLobes.of(scene) if self.follows_lobes else None
+            self.attachments[wanted] = dataclasses.replace(attachment, lobes=lobes)
         return self.attachments[wanted]
 
 
@@ -243,8 +249,8 @@ class Recording:
         """Derivatives of radiance without recorded vertices."""
         with dr.suspend_grad():
             camera = self._camera(p)
-            rule = ReplayForward(self._tracer.trace(self._scene, camera, Marked(self._kept)))
-            return camera, self._tracer.trace(self._scene, camera, rule, active=rule.active).δL
+            rule = ReplayForward(self._trace(camera, Marked(self._kept)))
+            return camera, self._trace(camera, rule, active=rule.active).δL
 
     def _tangents(self, camera: films.Camera, δL: mi.Spectrum) -> list[mi.TensorXf]:
         """Derivatives of the images: they are linear in radiance."""
@@ -255,6 +261,11 @@ class Recording:
 
     def _camera(self, p: films.Pass) -> films.Camera:
         return self._tracer.camera(self._sensor, p, self._sets)
+
+    def _trace(self, camera: films.Camera, rule: Rule, active: mi.Bool | bool = True) -> PathResult:
+        """Paths of a derivative."""
+        lobes = self._kept.attachment.lobes
+        return self._tracer.trace(self._scene, camera, rule, active=active, lobes=lobes)
 
     def _room(self) -> float:
         """Vertices per path that there should be room for."""
@@ -335,11 +346,11 @@ class Recording:
     def _replay(self, p: films.Pass, adjoints: Sequence[mi.TensorXf]) -> None:
         with dr.suspend_grad():
             camera = self._camera(p)
-            primal = self._tracer.trace(self._scene, camera, Marked(self._kept))
+            primal = self._trace(camera, Marked(self._kept))
             δL = films.adjoint_of_sets(camera, adjoints)
             dr.eval(primal.L, primal.valid, primal.memory, δL)
             rule = ReplayBackward(primal, δL)
-            self._tracer.trace(self._scene, camera, rule, active=rule.active)
+            self._trace(camera, rule, active=rule.active)
 
 
 def _tangent(key: str, leaf: dr.ArrayBase, value: object) -> dr.ArrayBase:

@@ -19,6 +19,7 @@ from .path import PathResult, background_covers
 from .sensor import sensor_moves
 
 if TYPE_CHECKING:
+    from ..geometry.rough_lobes import RoughLobes
     from .levels import Levels
     from .path import Limits
     from .velocity import Bend
@@ -55,6 +56,11 @@ class Setting:
     def moves(self) -> bool:
         """Whether anything carries derivatives of its place."""
         return self.sensor_moves or self.attachment.moves
+
+    @property
+    def lobes(self) -> RoughLobes | None:
+        """Materials whose directions are drawn by the derivative of a lobe."""
+        return self.attachment.lobes
 
     def can_move_on_film(self, pi: mi.PreliminaryIntersection3f) -> mi.Bool:
         """Whether the film positions of hits carry derivatives. [N]"""

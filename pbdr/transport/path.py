@@ -13,10 +13,12 @@ from ..geometry.level_sets import is_level_set
 from ..geometry.motion import area_jacobian, material_point
 from ..geometry.sliding import meet_tangent_plane
 from .emitter import emission_toward, emitters_move, follow_emitter, power_heuristic
+from .lobe_sampling import RoughLobe, sample_bsdf
 from .lobes import LobeSample
 from .memory import LightSample, Vertex
 
 if TYPE_CHECKING:
+    from ..geometry.rough_lobes import RoughLobes
     from ..interior.base import Rule
     from .velocity import Bend
 
@@ -116,11 +118,15 @@ def direct_light(
     attached: bool,
     moving_emitters: bool,
     active: mi.Bool,
+    lobe: RoughLobe | None = None,
     bend: Bend | None = None,
 ) -> tuple[mi.Spectrum, LightSample]:
     """Light that one emitter sample sends over a vertex: f_s |n·ω| Le / p(ω) × MIS weight [Veach 1997, section 8.2].
 
     Attached: BSDF, emission, and with moving geometry the geometry term. Detached: the sample, its density, the weight.
+
+    Args:
+        lobe: Of points at which directions are drawn by the derivative of a lobe.
 
     Returns:
         The light, and the sample that it comes from.
@@ -139,6 +145,9 @@ def direct_light(
             rcp_pdf = dr.select(ds.pdf != 0, dr.rcp(dr.detach(ds.pdf)), 0)
             weight = dr.replace_grad(weight, emission * rcp_pdf * measure)
         f, pdf_bsdf = bsdf.eval_pdf(mi.BSDFContext(), si, si.to_local(ds.d), active)
+        if lobe is not None:
+            with dr.suspend_grad():
+                pdf_bsdf = lobe.mixed(pdf_bsdf, si.wi, si.to_local(ds.d))
         mis = dr.select(ds.delta, 1, power_heuristic(dr.detach(ds.pdf), pdf_bsdf))
         light = LightSample(
             dr.detach(ds, True),
@@ -205,6 +214,7 @@ def trace_path(
     limits: Limits,
     traits: Traits,
     origin: mi.Point3f,
+    lobes: RoughLobes | None,
     active: mi.Bool,  # (`dr.syntax` forgets defaults of keyword-only arguments)
 ) -> PathResult:
     """Trace paths from camera rays and let ``rule`` accumulate what they carry.
@@ -215,9 +225,9 @@ def trace_path(
         sampler: Seeded for all lanes.
         ray: Camera rays, detached, world space. [N]
         origin: Vertex on the sensor, attached where the sensor moves. [N]
+        lobes: Materials whose directions are drawn by the derivative of a lobe.
         active: Lanes to trace. [N]
     """
-    ctx = mi.BSDFContext()
     active = mi.Bool(active) & (limits.max_depth > 0)
     pi, ray = first_hit(scene, mi.Ray3f(dr.detach(ray, True)), limits, active)
     ray_prev = mi.Ray3f(ray)
@@ -240,7 +250,7 @@ def trace_path(
         more,
         mode="scalar" if rule.unrolled else None,
         label=f"path ({rule.name})",
-        exclude=[rule, limits, traits, ctx, scene],
+        exclude=[rule, limits, traits, lobes, scene],
     ):
         # Material point of this vertex, seen from the attached vertex before it
         with dr.resume_grad(when=rule.attached):
@@ -250,6 +260,7 @@ def trace_path(
                 ω = dr.normalize(dr.select(depth > 0, before.p, origin) - si.p)
                 si.wi = dr.replace_grad(si.wi, dr.select(si.is_valid(), si.to_local(ω), si.wi))
         bsdf = si.bsdf(ray)
+        lobe = RoughLobe.at(lobes, bsdf, si, active)
 
         # Emission toward the previous vertex, weighted against emitter sampling there
         with dr.suspend_grad():
@@ -265,13 +276,14 @@ def trace_path(
             Ld, light = direct_light(
                 scene, si, bsdf, sample,
                 attached=rule.attached, moving_emitters=traits.moving_emitters, active=active_next,
+                lobe=lobe,
             )  # fmt: skip
             Ld = β * Ld
 
         # Continue in a direction sampled from the BSDF
         with dr.suspend_grad():
             sample_1, sample_2 = sampler.next_1d(), sampler.next_2d()
-            bs, bsdf_weight = bsdf.sample(ctx, si, sample_1, sample_2, active_next)
+            bs, bsdf_weight = sample_bsdf(bsdf, si, lobe, (sample_1, sample_2), active_next)
             ray_next = dr.detach(si.spawn_ray(si.to_world(bs.wo)), True)
             valid |= active & si.is_valid() & ~mi.has_flag(bs.sampled_type, mi.BSDFFlags.Null)
             η *= bs.eta

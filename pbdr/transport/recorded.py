@@ -20,11 +20,13 @@ import mitsuba as mi
 from ..geometry.level_sets import LevelSet
 from ..geometry.motion import material_point
 from ..geometry.sliding import slide
+from .lobe_sampling import RoughLobe
 from .memory import Vertex, load
 from .path import direct_light, vertex_weight
 from .velocity import RayField, VelocityField, bend_ray
 
 if TYPE_CHECKING:
+    from ..geometry.rough_lobes import RoughLobes
     from .path import Limits
 
 
@@ -73,6 +75,7 @@ class Walk:
     L: mi.Spectrum  #: radiance of each path, detached [N]
     warp_depth: int  #: path segments that follow the field, counted from the camera
     level_sets: list[LevelSet]  #: of the scene, attached
+    lobes: RoughLobes | None  #: materials whose directions were drawn by the derivative of a lobe
 
 
 def _position(vertex: Vertex) -> mi.Point3f:
@@ -102,7 +105,10 @@ def _step(walk, vertices, ends, index, warp, active) -> tuple[mi.Spectrum, mi.Po
 
     Le = this.throughput * this.mis * si.emitter(scene, active).eval(si, active)
     lit = active & si.is_valid() & (index + 1 < walk.limits.max_depth)
-    Ld, _ = direct_light(scene, si, bsdf, this.sample, attached=True, moving_emitters=True, active=lit, bend=warp)
+    Ld, _ = direct_light(
+        scene, si, bsdf, this.sample,
+        attached=True, moving_emitters=True, active=lit, lobe=RoughLobe.at(walk.lobes, bsdf, si, lit), bend=warp,
+    )  # fmt: skip
     remainder = walk.L - this.collected
     on = active & (dr.max(dr.abs(remainder)) > 0) & following.active
     factor, ahead = vertex_weight(
