@@ -11,6 +11,7 @@ import mitsuba as mi
 import numpy as np
 
 from .errors import InputError, suggestion
+from .material_parameters import material_obstacle
 
 #: Sensors and their parameters that pbdr's integrators attach although Mitsuba marks them as not differentiable
 _ATTACHED_SENSORS = frozenset({"PerspectiveCamera", "ThinLensCamera"})
@@ -192,6 +193,8 @@ def _derivative(parameters: mi.SceneParameters, key: str, value: object) -> tupl
         return True, True, "moves geometry"
     if flags & mi.ParamFlags.NonDifferentiable:
         return False, False, "Mitsuba does not differentiate it"
+    if obstacle := material_obstacle(parameters, key):
+        return False, False, obstacle
     if owner.class_name() == "SunskyEmitter" and name == "sun_direction":
         return False, False, "Mitsuba marks it as differentiable, but the sun's disc moves without a derivative"
     # Mitsuba also marks materials whose sampling decisions change; only shapes move what hides what

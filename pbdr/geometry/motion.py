@@ -8,6 +8,7 @@ import drjit as dr
 import mitsuba as mi
 
 from . import mesh
+from .edges import placed_shapes
 from .flags import Flags
 
 #: Parameters that move surfaces or emitters; other parameters of a shape change its looks
@@ -104,8 +105,12 @@ class MovingShapes:
 
     @classmethod
     def of(cls, scene: mi.Scene) -> MovingShapes:
-        """Look at all shapes of a scene and at the members of its groups."""
-        return cls(Flags.of_shapes(scene, carries_motion))
+        """Look at all shapes of a scene and at the members of its groups; instances move with their members, too."""
+
+        def moves(shape: mi.Shape) -> bool:
+            return any(carries_motion(part) for part in {shape, *placed_shapes(scene, shape)})
+
+        return cls(Flags.of_shapes(scene, moves))
 
     @property
     def any(self) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import drjit as dr
 import mitsuba as mi
 
+from ..transport.lobes import LobeSample
 from ..transport.memory import Vertex
 from ..transport.path import vertex_weight
 from ..transport.vertices import NONE, VertexArrays
@@ -67,13 +68,10 @@ def attached_light(surfaces: Surfaces, L: mi.Spectrum) -> mi.Spectrum:
         on = vertices.pi.valid & (dr.max(dr.abs(remainder)) > 0)
         sampled = None
         if kept.delta_bsdfs:
-            bs = dr.zeros(mi.BSDFSample3f, dr.width(vertices.lane))
-            bs.sampled_type = fields["lobe"]
-            sampled = bs, fields["lobe_sample_1"], fields["lobe_sample_2"]
+            chosen_with = fields["lobe_sample_1"], fields["lobe_sample_2"]
+            sampled = LobeSample(surfaces.scene, fields["lobe"], *chosen_with)
         ahead = mi.Ray3f(surfaces.si.p, fields["ahead"])
         following = None, ahead
-        factor, _ = vertex_weight(
-            surfaces.si, surfaces.bsdf, sampled, following, delta_bsdfs=kept.delta_bsdfs, active=on
-        )
+        factor, _ = vertex_weight(surfaces.si, surfaces.bsdf, sampled, following, active=on)
         total += remainder * factor
     return dr.select(vertices.used, total, 0)

@@ -89,7 +89,9 @@ def follow_emitter(
         The attached samples and a factor of value 1 that carries the change of measure. [N]
     """
     kind = ds.emitter.flags()
-    on_surface = active & mi.has_flag(kind, mi.EmitterFlags.Surface)
+    # A point of a lamp can be lit by itself, but for rounding: nothing moves between the two
+    apart = ds.dist > 1e-6 * dr.max(dr.abs(ds.p))
+    on_surface = active & apart & mi.has_flag(kind, mi.EmitterFlags.Surface)
     distant = mi.has_flag(kind, mi.EmitterFlags.Infinite) | mi.has_flag(kind, mi.EmitterFlags.DeltaDirection)
 
     followed = dr.detach(ds, True)
@@ -113,7 +115,7 @@ def follow_emitter(
         jacobian = area_jacobian(pi, light, on_light)
 
     # Recompute what depends on both ends
-    offset = followed.p - si.p
+    offset = dr.select(apart, followed.p - si.p, dr.detach(ds.d))
     distance = dr.norm(offset)
     followed.d = dr.replace_grad(ds.d, dr.select(distant, single_d, offset * dr.rcp(distance)))
     followed.dist = dr.replace_grad(ds.dist, dr.select(distant, ds.dist, distance))

@@ -39,17 +39,20 @@ class Line:
     active: mi.Bool  #: whether light can arrive [N]
 
 
-def line_through(curve: CurvePoint, ω: mi.Vector3f, wavelengths: mi.Wavelength, active: mi.Bool) -> Line:
+def line_through(
+    curve: CurvePoint, ω: mi.Vector3f, wavelengths: mi.Wavelength, extent: mi.Float, active: mi.Bool
+) -> Line:
     """The line through a curve point along ω, moved off the occluder by a hair.
 
     Args:
         ω: Toward the light, unit length. [N]
+        extent: Of the scene. [1]
     """
     b = dr.detach(curve.point)
     m = dr.cross(curve.along, ω)
     sine = dr.norm(m)
     m *= dr.sign(dr.dot(m, curve.occluder)) * dr.rcp(sine)
-    origin = b - m * (EDGE_OFFSET * dr.maximum(1, dr.max(dr.abs(b))))
+    origin = b - m * (EDGE_OFFSET * dr.maximum(dr.minimum(1, extent), dr.max(dr.abs(b))))
     return Line(
         mi.Ray3f(origin, ω, 0, wavelengths), mi.Ray3f(origin, -ω, 0, wavelengths), m, sine, active & (sine > 1e-6)
     )

@@ -14,6 +14,7 @@ from ..geometry.motion import area_jacobian, material_point
 from ..geometry.sliding import meet_tangent_plane
 from .emitter import emission_toward, emitters_move, follow_emitter, power_heuristic
 from .lobe_sampling import RoughLobe, sample_bsdf
+from .lobes import LobeSample
 from .memory import LightSample, Vertex
 
 if TYPE_CHECKING:
@@ -159,22 +160,20 @@ def direct_light(
 def vertex_weight(
     si: mi.SurfaceInteraction3f,
     bsdf: mi.BSDFPtr,
-    sampled: tuple[mi.BSDFSample3f, mi.Float, mi.Point2f] | None,
+    sampled: LobeSample | None,
     following: tuple[mi.PreliminaryIntersection3f, mi.Ray3f],
     *,
-    delta_bsdfs: bool,
     active: mi.Bool,
     bend: Bend | None = None,
 ) -> tuple[mi.Spectrum, mi.Point3f]:
     """A factor of value 1 that carries the derivative of one vertex's share of the path throughput.
 
     In surface variables it is f_s |n·ω| |n'·ω|/r² J', with ω and r between the attached vertices [Zhang et al. 2020];
-    f_s |n·ω| alone if the path leaves the scene. Specular lobes differentiate their reflectance or transmittance.
+    f_s |n·ω| alone if the path leaves the scene. Specular lobes carry what they reflect or transmit.
 
     Args:
-        sampled: The BSDF sample taken here and the random numbers that led to it.
+        sampled: The lobe taken here, where a scene has specular ones.
         following: The next hit and the ray to it, detached.
-        delta_bsdfs: Whether ``sampled`` is needed because of specular lobes.
         bend: Lets the direction follow a velocity field instead of the next material point.
 
     Returns:
@@ -200,13 +199,8 @@ def vertex_weight(
 
     f = bsdf.eval(mi.BSDFContext(), si, si.to_local(wo), active)
     factor = dr.relative_grad(f) * measure
-    if delta_bsdfs:
-        bs, sample_1, sample_2 = sampled
-        specular = mi.has_flag(bs.sampled_type, mi.BSDFFlags.Delta) & active
-        passed = mi.has_flag(bs.sampled_type, mi.BSDFFlags.Null) & active
-        weight = bsdf.sample(mi.BSDFContext(), si, sample_1, sample_2, specular)[1]
-        weight = dr.select(passed, bsdf.eval_null_transmission(si, passed), weight)
-        factor = dr.select(specular | passed, dr.relative_grad(weight), factor)
+    if sampled:
+        factor = sampled.carry(si, bsdf, factor, active)
     return dr.select(active, factor, 1), ahead
 
 
@@ -316,10 +310,8 @@ def trace_path(
             rule.record(memory, count, vertex, active)
             β *= weight
             if dr.hint(rule.attached, mode="scalar"):
-                factor, _ = vertex_weight(
-                    si, bsdf, (bs, sample_1, sample_2), (pi_next, ray_next),
-                    delta_bsdfs=traits.delta_bsdfs, active=active_next,
-                )  # fmt: skip
+                sampled = LobeSample(scene, bs.sampled_type, sample_1, sample_2) if traits.delta_bsdfs else None
+                factor, _ = vertex_weight(si, bsdf, sampled, (pi_next, ray_next), active=active_next)
                 δL = rule.differentiate(L, δL, Le + Ld, factor)
                 β = rule.extend(β, factor)
 

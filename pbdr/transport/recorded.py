@@ -112,7 +112,7 @@ def _step(walk, vertices, ends, index, warp, active) -> tuple[mi.Spectrum, mi.Po
     remainder = walk.L - this.collected
     on = active & (dr.max(dr.abs(remainder)) > 0) & following.active
     factor, ahead = vertex_weight(
-        si, bsdf, None, (following.pi, mi.Ray3f(following.o, following.d)), delta_bsdfs=False, active=on, bend=warp
+        si, bsdf, None, (following.pi, mi.Ray3f(following.o, following.d)), active=on, bend=warp
     )
     return Le + this.throughput * Ld + remainder * factor, ahead
 

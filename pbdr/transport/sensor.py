@@ -128,13 +128,14 @@ def project(sensor: mi.Sensor, x0: mi.Point3f, offset: mi.Vector3f) -> Projectio
     to_local = sensor.world_transform().inverse()
     q = to_local @ mi.Vector3f(offset)
 
-    # Slope of the ray in the camera's frame, then the film position of the point in focus
+    # Slope of the ray in the camera's frame; behind a lens, that of the point in focus
     slope = mi.Point2f(q.x, q.y) / q.z
-    aperture = to_local @ x0
-    focus = values.get("focus_distance", mi.Float(1))
-    in_focus = mi.Point3f(aperture.x / focus + slope.x, aperture.y / focus + slope.y, 1) * focus
+    on_film = mi.Point3f(slope.x, slope.y, 1)
+    if "focus_distance" in values:
+        aperture = to_local @ x0
+        on_film += mi.Vector3f(aperture.x, aperture.y, 0) / values["focus_distance"]
     to_film = sensor.projection_transform()
-    sample = to_film @ in_focus
+    sample = to_film @ on_film
     crop_size, crop_offset = mi.ScalarVector2f(film.crop_size()), mi.ScalarVector2f(film.crop_offset())
     principal = mi.Point2f(
         values.get("principal_point_offset_x", mi.Float(0)), values.get("principal_point_offset_y", mi.Float(0))

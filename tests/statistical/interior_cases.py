@@ -47,8 +47,18 @@ def _stage(**content: dict) -> mi.Scene:
     return mi.load_dict({key: value for key, value in scene.items() if value is not None}, optimize=False)
 
 
-def _ball(bsdf: dict) -> mi.Scene:
-    return _stage(ball={"type": "sphere", "radius": 0.8, "center": [0, 0, 0.8], "bsdf": bsdf})
+def _ball(bsdf: dict, sky: dict | None = None) -> mi.Scene:
+    lamp = {"lamp": None, "sky": sky} if sky else {}
+    return _stage(ball={"type": "sphere", "radius": 0.8, "center": [0, 0, 0.8], "bsdf": bsdf}, **lamp)
+
+
+def _even() -> dict:
+    """A sky without small bright places, which specular surfaces would turn into noise."""
+    return {"type": "envmap", "bitmap": _texture(3, 8, 16)["bitmap"]}
+
+
+def _blend(first: dict, second: dict) -> dict:
+    return {"type": "blendbsdf", "weight": 0.4, "first": first, "second": second}
 
 
 def _lit(emitter: dict) -> mi.Scene:
@@ -88,6 +98,8 @@ def _room() -> mi.Scene:
 
 
 P = Perturbation
+
+_RED = {"type": "rgb", "value": [0.8, 0.2, 0.1]}
 
 #: name → (scene, parameter direction); everything here moves no visibility boundary
 STILL = {
@@ -131,6 +143,28 @@ STILL = {
             }
         ),
         P.uniform("ball.bsdf.weight.value"),
+    ),
+    "smooth plastic": (
+        lambda: _ball({"type": "plastic", "diffuse_reflectance": _RED}, sky=_even()),
+        P.uniform("ball.bsdf.diffuse_reflectance.value"),
+    ),
+    "index of thin glass": (
+        lambda: _ball({"type": "thindielectric"}, sky=_even()),
+        P.uniform("ball.bsdf.eta"),
+    ),
+    "share of a mirror": (
+        lambda: _ball(_blend({"type": "diffuse", "reflectance": _RED}, {"type": "conductor"}), sky=_even()),
+        P.uniform("ball.bsdf.weight.value"),
+    ),
+    "share of smooth plastic": (
+        lambda: _ball(_blend({"type": "plastic", "diffuse_reflectance": _RED}, {"type": "diffuse"}), sky=_even()),
+        P.uniform("ball.bsdf.weight.value"),
+    ),
+    "opacity over a mirror in a blend": (
+        lambda: _ball(
+            {"type": "mask", "opacity": 0.6, "nested": _blend({"type": "conductor"}, {"type": "diffuse"})}, sky=_even()
+        ),
+        P.uniform("ball.bsdf.opacity.value"),
     ),
     "environment map": (
         lambda: _lit({"type": "envmap", "bitmap": _texture(3, 8, 16)["bitmap"]}),

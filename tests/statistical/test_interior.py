@@ -13,7 +13,7 @@ from pbdr.compare.statistics import assert_unbiased
 from .interior_cases import MOVING, STILL
 
 CASES = {**STILL, **MOVING}
-FAST = ("diffuse texture", "mirror tint", "environment map", "camera rotation", "room size")
+FAST = ("diffuse texture", "mirror tint", "share of a mirror", "environment map", "camera rotation", "room size")
 
 
 def integrator(interior: str, **properties) -> mi.Integrator:

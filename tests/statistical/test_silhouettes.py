@@ -184,6 +184,10 @@ CASES = {
     ),
     "instance": (lambda: stage(area(), instance()), P.translate("box.to_world", (1, 0.2, 0.1))),
     "turning instance": (lambda: stage(area(), instance()), P.rotate("box.to_world", (0.3, 0.2, 1))),
+    "member of instances": (
+        lambda: stage(area(), instance()),
+        P.translate("group.cube.vertex_positions", (1, 0.2, 0.1)),
+    ),
     "receiver below an instance": (lambda: stage(point(), instance()), P.translate("floor.to_world", (0.3, 0.1, 1))),
     "sphere in the floor, camera": (lambda: stage(area(), sunk()), P.translate("camera.to_world", (1, 0, 0.3))),
     "glowing disk": (lambda: stage(sky(), glowing()), P.translate("box.to_world", (1, 0.2, 0.1))),
@@ -196,6 +200,7 @@ FAST = (
     "camera",
     "box filter",
     "cylinder, point light",
+    "member of instances",
     "fine mesh",
     "closed cylinder, moving light",
     "sphere in the floor, camera",
@@ -278,27 +283,42 @@ def test_hidden_emitters_in_view(direction):
     assert_mean(scene, direction, hiding)
 
 
-def test_far_from_the_origin():
-    """Rays beside an edge keep clear of rounding: 1,000 units away a third of this derivative was lost."""
+@pytest.mark.parametrize(("distance", "unit"), [(1000.0, 1.0), (0.0, 1000.0), (0.0, 0.001)])
+def test_far_from_the_origin_and_in_other_units(distance, unit):
+    """Rays beside an edge keep clear of rounding: 1,000 units away, or 1,000 units wide, a third of this was lost."""
     adjoint = np.zeros((32, 32, 3))
     adjoint[:, 16:] = 1
 
-    def mean(distance: float) -> float:
+    def mean(distance: float, unit: float) -> float:
         at = mi.ScalarTransform4f().translate([distance] * 3)
+        scale = mi.ScalarTransform4f().scale(unit)
         camera = {
             "type": "perspective",
             "fov": 40,
-            "to_world": at @ mi.ScalarTransform4f().look_at([0.5, -4, 2.5], [0, 0, 0.3], [0, 0, 1]),
+            "near_clip": 0.01 * unit,
+            "far_clip": 100 * unit,
+            "to_world": at
+            @ mi.ScalarTransform4f().look_at([0.5 * unit, -4 * unit, 2.5 * unit], [0, 0, 0.3 * unit], [0, 0, 1]),
             "film": {"type": "hdrfilm", "width": 32, "height": 32, "pixel_format": "rgb"},
         }
-        box = {"type": "cube", "to_world": at @ floating()}
-        floor = {"type": "rectangle", "to_world": at @ mi.ScalarTransform4f().scale(3)}
+        box = {"type": "cube", "to_world": at @ scale @ floating()}
+        floor = {"type": "rectangle", "to_world": at @ mi.ScalarTransform4f().scale(3 * unit)}
         parts = {"type": "scene", "camera": camera, "box": box, "floor": floor, "sky": sky()}
-        scene, direction = mi.load_dict(parts, optimize=False), P.translate("box.vertex_positions", (1, 0.2, 0.1))
+        scene = mi.load_dict(parts, optimize=False)
+        direction = P.translate("box.vertex_positions", (unit, 0.2 * unit, 0.1 * unit))
         one = integrator(max_depth=2)
         return np.mean([reverse_gradient(scene, direction, one, adjoint, spp=32, seed=seed) for seed in range(8)])
 
-    assert mean(1000.0) == pytest.approx(mean(0.0), rel=0.2)
+    assert mean(distance, unit) == pytest.approx(mean(0.0, 1.0), rel=0.1)
+
+
+def test_lamps_that_light_themselves():
+    """Points of a round lamp are sampled from themselves, at a distance of nothing but rounding."""
+    lamp = {"type": "sphere", "center": [0, 0, 1], "radius": 0.6, "emitter": {"type": "area", "radiance": 4.0}}
+    scene = stage(lamp)
+    direction = P.scale("lamp.to_world", (1, 1, 1))
+    image = forward_gradient(scene, direction, integrator(), spp=32)
+    assert np.isfinite(image).all() and np.abs(image).max() > 0
 
 
 def test_guide_by_adjoint_has_the_same_mean_and_less_noise():

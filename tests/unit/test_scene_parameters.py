@@ -52,6 +52,58 @@ def test_light_positions_move_shadows():
     assert info.differentiable and info.discontinuous and "shadows" in info.reason
 
 
+def material_info(key: str, bsdf: dict):
+    scene = mi.load_dict({"type": "scene", "ball": {"type": "sphere", "bsdf": bsdf}}, optimize=False)
+    return {i.key: i for i in describe_parameters(scene)}[f"ball.bsdf.{key}"]
+
+
+MIRROR, NORMALS = {"type": "conductor"}, {"type": "checkerboard"}
+MASKED = {"type": "mask", "opacity": 0.5, "nested": MIRROR}
+
+
+@pytest.mark.parametrize(
+    ("key", "bsdf", "reason"),
+    [
+        ("alpha", {"type": "roughplastic"}, "tables"),
+        ("eta", {"type": "roughplastic"}, "tables"),
+        ("normalmap.color0.value", {"type": "normalmap", "normalmap": NORMALS, "nested": MIRROR}, "reflections"),
+        ("nested_texture.color0.value", {"type": "bumpmap", "bumps": NORMALS, "nested": MIRROR}, "reflections"),
+        ("bsdf_0.opacity.value", {"type": "blendbsdf", "a": MASKED, "b": MIRROR, "weight": 0.5}, "opacity"),
+    ],
+)
+def test_materials_that_have_no_right_derivative(key, bsdf, reason):
+    info = material_info(key, bsdf)
+    assert not info.differentiable and reason in info.reason
+
+
+@pytest.mark.parametrize(
+    ("key", "bsdf"),
+    [
+        ("diffuse_reflectance.value", {"type": "roughplastic"}),
+        ("normalmap.color0.value", {"type": "normalmap", "normalmap": NORMALS, "nested": {"type": "diffuse"}}),
+        ("nested_bsdf.eta.value", {"type": "normalmap", "normalmap": NORMALS, "nested": MIRROR}),
+        ("opacity.value", MASKED),
+        ("weight.value", {"type": "blendbsdf", "a": MASKED, "b": MIRROR, "weight": 0.5}),
+    ],
+)
+def test_materials_that_have_one(key, bsdf):
+    info = material_info(key, bsdf)
+    assert info.differentiable and not info.discontinuous
+
+
+def test_instances_move():
+    scene = mi.load_dict(
+        {
+            "type": "scene",
+            "group": {"type": "shapegroup", "member": {"type": "cube"}},
+            "copy": {"type": "instance", "group": {"type": "ref", "id": "group"}},
+        },
+        optimize=False,
+    )
+    info = {i.key: i for i in describe_parameters(scene)}["copy.to_world"]
+    assert info.differentiable and info.discontinuous
+
+
 def test_keys_and_globs():
     scene = load_scene("cornell_box")
     walls = ["wall_left.brdf_0.reflectance.value", "wall_right.brdf_0.reflectance.value"]

@@ -53,7 +53,8 @@ class Direct(Segments):
         at = touch(place, *view)
         wavelengths, response = _wavelengths(context.sensor, sampler)
         end, light = arriving_light(scene, end, dr.detach(at.point), wavelengths)
-        line = line_through(_curve_point(at, place, rcp_pmf), end.ds.d, wavelengths, at.active & (rcp_pmf > 0))
+        drawn = at.active & (rcp_pmf > 0)
+        line = line_through(_curve_point(at, place, rcp_pmf), end.ds.d, wavelengths, setting.extent, drawn)
         lit = is_lit(scene, line, end)
         bounces, rcp_probability = _bounces(context.limits.max_depth, 2, sampler)
         factor = light * response * rcp_probability
@@ -117,7 +118,8 @@ class Indirect(Segments):
         ω, rcp_pdf = sample_direction(place, sampler.next_2d())
         at = touch(place, ω, mi.Bool(False))
         wavelengths, response = _wavelengths(context.sensor, sampler)
-        line = line_through(_curve_point(at, place, rcp_pmf), ω, wavelengths, at.active & (rcp_pmf > 0))
+        drawn = at.active & (rcp_pmf > 0)
+        line = line_through(_curve_point(at, place, rcp_pmf), ω, wavelengths, context.setting.extent, drawn)
         far = context.scene.ray_intersect_preliminary(line.forward, coherent=False, active=line.active)
         bounces, rcp_probability = _bounces(context.limits.max_depth, 3, sampler)
         factor = response * rcp_pdf * rcp_probability
@@ -181,7 +183,8 @@ def _attached(segments: Segments, found: dict, end: EmitterEnd | None) -> tuple[
     place = segments.place(found["cell"], found["u"])
     at = touch(place, *(end.view() if end else (ω, mi.Bool(False))))
     with dr.suspend_grad():
-        line = line_through(_curve_point(at, place, mi.Float(1)), ω, wavelengths, mi.Bool(True))
+        extent = segments.context.setting.extent
+        line = line_through(_curve_point(at, place, mi.Float(1)), ω, wavelengths, extent, mi.Bool(True))
     if end is None:
         end = SurfaceEnd(hit_of(found["far"]), line.forward)
     near = material_point(hit_of(found["near"]), line.backward, mi.RayFlags.Minimal)
