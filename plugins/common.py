@@ -74,7 +74,7 @@ class DifferentialIntegrator(GradientPasses):
         """Render an image: radiance of every camera sample, filtered by the film."""
         if not develop:
             raise InputError("pbdr's integrators return developed images: 'develop' must be True")
-        sensor = scene.sensors()[sensor] if isinstance(sensor, int) else sensor
+        sensor = self.sensor(scene, sensor)
         with dr.suspend_grad():
             image = 0
             for p in films.plan_passes(sensor, spp, seed, self.memory_budget):
@@ -86,7 +86,7 @@ class DifferentialIntegrator(GradientPasses):
     @without_collection
     def render_forward(self, scene, params, sensor=0, seed=0, spp=0):
         """Derivative of the image along the tangents set on the scene's parameters."""
-        sensor = scene.sensors()[sensor] if isinstance(sensor, int) else sensor
+        sensor = self.sensor(scene, sensor)
         passes, begun = self.begin(scene, sensor, seed, spp)
         push_tangents(scene)
         gradient = 0
@@ -101,7 +101,7 @@ class DifferentialIntegrator(GradientPasses):
     @without_collection
     def render_backward(self, scene, params, grad_in, sensor=0, seed=0, spp=0):
         """Accumulate derivatives of a loss, given its derivative by the image, into the scene's parameters."""
-        sensor = scene.sensors()[sensor] if isinstance(sensor, int) else sensor
+        sensor = self.sensor(scene, sensor)
         passes, begun = self.begin(scene, sensor, seed, spp)
         for p in passes:
             begun = self.backward_pass(scene, sensor, p, begun, mi.TensorXf(p.weight * grad_in))
@@ -139,7 +139,7 @@ class DifferentialIntegrator(GradientPasses):
             None if nothing carries derivatives, or if something moves and must not: then images and derivatives are
             different passes.
         """
-        sensor = scene.sensors()[sensor] if isinstance(sensor, int) else sensor
+        sensor = self.sensor(scene, sensor)
         attachment = self.experience.attachment(scene)
         at_rest = not attachment.moves and not sensor_moves(sensor)
         if not at_rest and moving and not self.taped and not self.boundary.bends_rays(scene):

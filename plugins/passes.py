@@ -91,6 +91,16 @@ class TracedSet:
 class GradientPasses(RBIntegrator):
     """The parts of which :class:`~pbdr.plugins.common.DifferentialIntegrator` makes images and derivatives."""
 
+    @staticmethod
+    def sensor(scene: mi.Scene, sensor: mi.Sensor | int) -> mi.Sensor:
+        """A sensor or the one of that number; refuses scenes of which the path loop would leave something out."""
+        if shape := next((shape for shape in scene.shapes() if shape.is_medium_transition()), None):
+            raise InputError(
+                f"shape '{shape.id()}' has a participating medium, which pbdr's integrators do not render; 'volpath' "
+                "does, and 'prbvolpath' differentiates it"
+            )
+        return scene.sensors()[sensor] if isinstance(sensor, int) else sensor
+
     # ------------------------------------------------------------------ motion
 
     def begin(self, scene, sensor, seed, spp: int, *, keep: bool = False) -> tuple[list[films.Pass], Begun]:

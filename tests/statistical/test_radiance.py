@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pbdr import resources
+from pbdr.errors import InputError
 from pbdr.scene import load_scene
 
 SEEDS = 12
@@ -87,3 +88,13 @@ def test_depths_equal_path(max_depth):
     box = mi.cornell_box()
     box["sensor"]["film"].update(width=24, height=24)
     assert_same_radiance(mi.load_dict(box, optimize=False), max_depth=max_depth)
+
+
+def test_media_are_refused():
+    fog = {"type": "homogeneous", "albedo": 0.8, "sigma_t": 1.0}
+    cloud = {"type": "sphere", "bsdf": {"type": "null"}, "interior": fog}
+    parts = {"type": "scene", "camera": {"type": "perspective"}, "cloud": cloud, "sky": {"type": "constant"}}
+    scene, one = mi.load_dict(parts, optimize=False), mi.load_dict({"type": "pbdr"})
+    for render in (one.render, lambda scene: one.render_forward(scene, None), one.record):
+        with pytest.raises(InputError, match="'cloud' has a participating medium.*'prbvolpath'"):
+            render(scene)
