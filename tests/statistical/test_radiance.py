@@ -96,5 +96,5 @@ def test_media_are_refused():
     parts = {"type": "scene", "camera": {"type": "perspective"}, "cloud": cloud, "sky": {"type": "constant"}}
     scene, one = mi.load_dict(parts, optimize=False), mi.load_dict({"type": "pbdr"})
     for render in (one.render, lambda scene: one.render_forward(scene, None), one.record):
-        with pytest.raises(InputError, match="'cloud' has a participating medium.*'prbvolpath'"):
+        with pytest.raises(InputError, match=r"'cloud' has a participating medium.*'prbvolpath'"):
             render(scene)
