@@ -32,14 +32,14 @@ class PbdrIntegrator(DifferentialIntegrator):
         warp_reach: With ``warped_area``: distance from a silhouette up to which rays follow it, about radians.
             Default 0.2.
         derivative_sampling: Whether paths that derivatives are made of choose directions by the derivative of a lobe
-            where the roughness of a material is unknown (``alpha`` of ``roughconductor`` and ``roughplastic``,
-            ``roughness`` of ``principled``; others are refused). Default false. Images of ``mi.render`` stay as they
+            where the roughness of a material is unknown (``alpha`` of ``roughconductor``, ``roughness`` of
+            ``principled``; others are refused). Default false. Images of ``mi.render`` stay as they
             are; those whose paths also serve derivatives (``pbdr.record``, ``pbdr.step``) have the same mean.
         max_depth: Longest path in segments; 1 is directly visible light, −1 no limit. Default 6.
         rr_depth: Segment from which on Russian roulette ends paths. Default 5.
         hide_emitters: Whether directly visible emitters are transparent. Default false.
         memory_budget: GiB that the intermediate arrays of one pass may take; more samples are split. Default 1. Where
-            something moves, passes take an eighth of it, because larger ones are not faster.
+            something moves, passes take a sixteenth of it, because larger ones are hardly faster.
     """
 
     def __init__(self, props: mi.Properties):

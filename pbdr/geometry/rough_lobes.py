@@ -17,7 +17,7 @@ _WIDENING = frozenset({"alpha", "alpha_u", "alpha_v", "roughness"})
 
 #: Known materials: what they call their roughness, and the share of directions that may follow its derivative. A lobe
 #: that is alone takes all of them; beside others it leaves them a quarter
-_KNOWN = {"RoughConductor": ("alpha", 1.0), "RoughPlastic": ("alpha", 0.75), "Principled": ("roughness", 0.75)}
+_KNOWN = {"RoughConductor": ("alpha", 1.0), "Principled": ("roughness", 0.75)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +66,6 @@ def _known_kind(bsdf: mi.BSDF, keys: list[str]) -> tuple[str, bool]:
     if kinds or any(name != _KNOWN.get(kind[0], ("",))[0] for name in own):
         raise InputError(
             f"'derivative_sampling' does not know the lobe of '{bsdf.id()}.{keys[0]}': it follows 'alpha' of "
-            "'roughconductor' and 'roughplastic' and 'roughness' of 'principled', alone or in 'twosided' with one "
-            "kind of material"
+            "'roughconductor' and 'roughness' of 'principled', alone or in 'twosided' with one kind of material"
         )
     return kind

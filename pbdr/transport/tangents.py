@@ -43,9 +43,11 @@ def push_adjoints(attach: Callable[[], Sequence], adjoints: Sequence, width: int
 
 
 def _push(parts: Sequence, adjoints: Sequence) -> None:
-    products = [part * δ for part, δ in zip(parts, adjoints, strict=True) if dr.grad_enabled(part)]
-    if products:
-        dr.backward_from(sum(number for x in products for number in (list(x) if dr.depth_v(x) > 1 else [x])))
+    products = [part * δ for part, δ in zip(parts, adjoints, strict=True)]
+    numbers = [number for x in products for number in (list(x) if dr.depth_v(x) > 1 else [x])]
+    # An adjoint that is known to be 0 leaves nothing
+    if dr.grad_enabled(numbers):
+        dr.backward_from(sum(numbers))
 
 
 def cut_graph(scene: mi.Scene) -> None:

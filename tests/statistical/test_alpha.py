@@ -62,7 +62,7 @@ CASES = {
     ),
 }
 #: The others are slow
-FAST = ("box", "camera, box filter", "warped area")
+FAST = ("box", "camera, box filter")
 
 
 def alpha_of(reference):

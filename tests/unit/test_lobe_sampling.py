@@ -83,7 +83,6 @@ def test_other_points_keep_their_density():
         ({"type": "roughconductor", "distribution": "ggx"}, "alpha.value", 1, 0),
         ({"type": "twosided", "metal": {"type": "roughconductor"}}, "brdf_0.alpha.value", 1, 1),
         ({"type": "principled"}, "roughness.value", 0.75, 0),
-        ({"type": "roughplastic"}, "alpha", 0.75, 1),
     ],
 )
 def test_known_materials(bsdf, key, share, beckmann):
@@ -102,6 +101,7 @@ def test_nothing_to_follow():
     [
         ({"type": "roughconductor", "alpha_u": 0.1, "alpha_v": 0.2}, "alpha_v.value"),
         ({"type": "roughdielectric"}, "alpha.value"),
+        ({"type": "roughplastic"}, "alpha"),
         ({"type": "mask", "opacity": 0.5, "metal": {"type": "roughconductor"}}, "nested_bsdf.alpha.value"),
         (
             {"type": "twosided", "a": {"type": "roughconductor"}, "b": {"type": "principled"}},
