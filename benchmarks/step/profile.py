@@ -20,7 +20,6 @@ import table
 from cost import PARAMETERS, Setup, ours, stock
 
 from pbdr.geometry.attachment import Attachment
-from pbdr.geometry.flags import Flags
 from pbdr.interior import Store
 from pbdr.transport import film as films
 from pbdr.transport.vertices import Kept, VertexArrays
@@ -59,8 +58,7 @@ def split(step: Callable[[], object], second: str) -> dict[str, float]:
 def ray_floor(setup: Setup, integrator: mi.Integrator, spp: int) -> float:
     """Milliseconds of casting the rays of all path vertices."""
     scene = setup.scene
-    everything = Flags(mi.UInt32(1), True, True)
-    kept = Kept.of(scene, Attachment(everything, Flags(mi.UInt32(0), False, False), False))
+    kept = Kept.of(scene, Attachment.of_all(scene))
     with dr.suspend_grad():
         camera = integrator.camera(setup.sensor, films.Pass(spp, dr.opaque(mi.UInt32, 1), 1.0))
         path_count = dr.width(camera.ray.o)
