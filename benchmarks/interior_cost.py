@@ -14,12 +14,11 @@ import mitsuba as mi
 import numpy as np
 
 import pbdr  # noqa: F401 (registers the integrators)
-from pbdr.resources import scene_names
 from pbdr.scene import load_scene
 from pbdr.scene_parameters import find_parameters
 
 ROUNDS = 15
-#: One material, texture or light of each bundled scene
+#: One material, texture or light of each bundled scene in which nothing moves
 PARAMETERS = {
     "cornell_box": "*.reflectance.value",
     "textured_wall": "*reflectance.data",
@@ -47,10 +46,10 @@ def gradient_seconds(scene: mi.Scene, params: mi.SceneParameters, key: str, inte
 
 def compare_cost() -> None:
     """Print the ratio of gradient times, min–median–max over interleaved rounds."""
-    for name in scene_names():
-        scene = load_scene(name, float_textures=[PARAMETERS[name]] if name == "textured_wall" else ())
+    for name, parameter in PARAMETERS.items():
+        scene = load_scene(name, float_textures=[parameter] if name == "textured_wall" else ())
         params = mi.traverse(scene)
-        keys = find_parameters(scene, PARAMETERS[name])
+        keys = find_parameters(scene, parameter)
         integrators = [mi.load_dict({"type": kind, "max_depth": 6}) for kind in ("pbdr", "prb")]
         ratios = []
         for seed in range(ROUNDS + 2):
