@@ -51,3 +51,8 @@ def all_shapes(scene: mi.Scene) -> list[mi.Shape]:
     """The shapes of a scene and the members of its groups."""
     shapes = list(scene.shapes())
     return shapes + [member for shape in shapes for member in placed_shapes(scene, shape) if member is not shape]
+
+
+def materials(scene: mi.Scene) -> list[mi.BSDF]:
+    """The materials of a scene's shapes, those of members of groups included."""
+    return list(dict.fromkeys(bsdf for shape in all_shapes(scene) if (bsdf := shape.bsdf()) is not None))

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from .edges import children
-from .flags import all_shapes
+from .flags import materials
 
 #: Parameters that widen a lobe
 _WIDENING = frozenset({"alpha", "alpha_u", "alpha_v", "roughness"})
@@ -36,7 +36,7 @@ class RoughLobes:
             InputError: If the roughness of a material does whose lobes are not known.
         """
         found: dict[mi.BSDF, tuple[str, bool]] = {}
-        for bsdf in {shape.bsdf() for shape in all_shapes(scene)} - {None}:
+        for bsdf in materials(scene):
             if keys := _attached_roughness(bsdf):
                 found[bsdf] = _known_kind(bsdf, keys)
         if not found:

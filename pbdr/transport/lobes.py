@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import drjit as dr
 import mitsuba as mi
 
-from ..geometry.edges import children, placed_shapes
+from ..geometry.edges import children
+from ..geometry.flags import materials
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +57,6 @@ class LobeSample:
                 opacity = next(child for child in children(material) if isinstance(child, mi.Texture))
                 chance = dr.select(on, chance / dr.clip(opacity.eval_1(si, on), 0, 1), chance)
         return chance
-
-
-def materials(scene: mi.Scene) -> list[mi.BSDF]:
-    """The materials of a scene's shapes, those of members of groups included."""
-    shapes = [shape for owner in scene.shapes() for shape in placed_shapes(scene, owner)]
-    return list(dict.fromkeys(bsdf for shape in shapes if (bsdf := shape.bsdf()) is not None))
 
 
 def parts(material: mi.BSDF) -> Iterator[mi.BSDF]:
