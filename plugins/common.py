@@ -179,9 +179,8 @@ class DifferentialIntegrator(GradientPasses):
                 rule = ReplayForward(path)
                 δL = self.trace(scene, camera, rule, active=rule.active, lobes=begun.setting.lobes).δL
                 self.require_gradient(rule.touched, motion)
-            L = dr.detach(path.L, True)
-            dr.eval(δL, directions, [L, path.valid, motion.owner] if motion else [])
-            L, alpha = self.film_light(context, L, path.valid, motion)
+            dr.eval(δL, directions, [dr.detach(path.L, True), path.valid, motion.owner] if motion else [])
+            L, alpha = self.film_light(context, path, motion)
             return films.tangent(camera, motion, L, alpha, [δL, *directions]), begun.opening
 
     def _backward(self, scene, sensor, p, begun, grad_in, traced):
@@ -200,7 +199,7 @@ class DifferentialIntegrator(GradientPasses):
                 primal = attached or self.trace(scene, camera, begun.marked(scene), lobes=begun.setting.lobes)
             if motion and not taped:
                 dr.schedule(primal.L, primal.valid, primal.memory, motion.owner)
-            light = self.film_light(context, dr.detach(primal.L, True), primal.valid, motion)
+            light = self.film_light(context, primal, motion)
             δL, *adjoints = films.adjoint(camera, motion, *light, grad_in)
             dr.eval(δL, adjoints)
             if field:

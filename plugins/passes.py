@@ -281,18 +281,17 @@ class GradientPasses(RBIntegrator):
         ]
 
     @staticmethod
-    def film_light(
-        context: Context, L: mi.Spectrum, valid: mi.Bool, motion: films.Motion | None
-    ) -> tuple[mi.Spectrum, mi.Float]:
+    def film_light(context: Context, path: PathResult, motion: films.Motion | None) -> tuple[mi.Spectrum, mi.Float]:
         """Radiance and coverage that move on the film: an image at rest is linear in them, and they need not be known.
 
         Leaving them unevaluated lets the primal and the replay pass share one kernel.
         """
+        L = dr.detach(path.L, True)
         if motion is None:
             return dr.zeros(mi.Spectrum, dr.width(L)), mi.Float(0)
         alpha = mi.Float(0)
         if films.has_alpha(context.sensor.film()):
-            alpha = dr.select(valid, mi.Float(1), 0) - context.covered(motion.owner != 0)
+            alpha = films.coverage(path) - context.covered(motion.owner != 0)
         dr.eval(L, alpha)
         if motion.levels is None:
             return L, alpha
