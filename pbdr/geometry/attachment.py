@@ -7,6 +7,7 @@ import dataclasses
 import drjit as dr
 import mitsuba as mi
 
+from .edges import children
 from .flags import Flags
 from .motion import MOTION_KEYS, MovingShapes, carries_motion
 from .rough_lobes import RoughLobes
@@ -26,23 +27,23 @@ class Attachment:
     @classmethod
     def of(cls, scene: mi.Scene) -> Attachment:
         """Look at all shapes, the members of groups, and emitters of a scene."""
-        emitters, moves, lights = list(scene.emitters()), False, []
+        emitters, moves = list(scene.emitters()), False
         shining = []
         for emitter in emitters:
             attached = _attached(emitter)
             # Environments are integrated over fixed directions: what turns them moves nothing
-            moving = {} if emitter.is_environment() else _moving(attached)
-            moves |= bool(moving)
+            moves |= not emitter.is_environment() and not MOTION_KEYS.isdisjoint(attached)
             shape = emitter.get_shape()
             shining.append(bool(attached) or (shape is not None and carries_motion(shape)))
-            lights += attached.values()
 
         def turns(shape: mi.Shape) -> bool:
             nonlocal moves
-            attached = {key: node for key, node in _attached(shape).items() if node not in lights}
-            moving = _moving(attached)
-            moves |= bool(moving)
-            return len(attached) > len(moving)
+            attached = _attached(shape, own=True)
+            # What a lamp shares with its own or another surface counts for both
+            for child in children(shape):
+                attached += [] if isinstance(child, mi.Emitter) else _attached(child)
+            moves |= not MOTION_KEYS.isdisjoint(attached)
+            return not MOTION_KEYS.issuperset(attached)
 
         surfaces = Flags.of_shapes(scene, turns, unknown=True)
         pointers = dr.reinterpret_array(mi.UInt32, mi.EmitterPtr(emitters))
@@ -59,11 +60,15 @@ class Attachment:
         return cls(surfaces, emitters, MovingShapes.of(scene), lamps, False)
 
 
-def _attached(root: mi.Object) -> dict[str, mi.Object]:
-    """Keys of attached parameters at or below an object, with the objects that have them."""
+def _attached(root: mi.Object, *, own: bool = False) -> list[str]:
+    """Names of attached parameters at or below an object.
+
+    Args:
+        own: Whether those of its parts are left out.
+    """
     parameters = mi.traverse(root)
-    return {key: parameters.properties[key][2] for key in parameters.keys() if dr.grad_enabled(parameters[key])}  # noqa: SIM118
-
-
-def _moving(attached: dict[str, mi.Object]) -> dict[str, mi.Object]:
-    return {key: node for key, node in attached.items() if key.rsplit(".", 1)[-1] in MOTION_KEYS}
+    return [
+        key.rsplit(".", 1)[-1]
+        for key, value in parameters
+        if dr.grad_enabled(value) and (not own or parameters.properties[key][2] is root)
+    ]

@@ -675,7 +675,7 @@ def test_8_bit_textures_are_optimized_and_targets_linearized(tmp_path: Path) -> 
     problem = pbdr.Problem.from_job(job, changes)
     texture = problem.variables[0]
     assert texture.key == "wall.bsdf.reflectance.data" and texture.shape == (4, 4, 3)
-    assert texture.bounds == (0, 1)
+    assert texture.bounds == (0.001, 1)
     linear = np.where(pixels / 255 <= 0.04045, pixels / 255 / 12.92, ((pixels / 255 + 0.055) / 1.055) ** 2.4)
     assert np.allclose(texture.initial, linear.mean(axis=(0, 1)), atol=1e-3)
     assert np.allclose(np.array(problem.views[0].target), ((188 / 255 + 0.055) / 1.055) ** 2.4, atol=1e-4)
