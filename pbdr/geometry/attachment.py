@@ -7,7 +7,6 @@ import dataclasses
 import drjit as dr
 import mitsuba as mi
 
-from .edges import children
 from .flags import Flags
 from .motion import MOTION_KEYS, MovingShapes, carries_motion
 from .rough_lobes import RoughLobes
@@ -38,10 +37,7 @@ class Attachment:
 
         def turns(shape: mi.Shape) -> bool:
             nonlocal moves
-            attached = _attached(shape, own=True)
-            # What a lamp shares with its own or another surface counts for both
-            for child in children(shape):
-                attached += [] if isinstance(child, mi.Emitter) else _attached(child)
+            attached = _attached(shape, beside=mi.Emitter)
             moves |= not MOTION_KEYS.isdisjoint(attached)
             return not MOTION_KEYS.issuperset(attached)
 
@@ -60,15 +56,18 @@ class Attachment:
         return cls(surfaces, emitters, MovingShapes.of(scene), lamps, False)
 
 
-def _attached(root: mi.Object, *, own: bool = False) -> list[str]:
+def _attached(root: mi.Object, *, beside: type | None = None) -> list[str]:
     """Names of attached parameters at or below an object.
 
     Args:
-        own: Whether those of its parts are left out.
+        beside: Kind of objects that do not count, nor do their parts, unless other parts of ``root`` share them.
     """
     parameters = mi.traverse(root)
-    return [
-        key.rsplit(".", 1)[-1]
-        for key, value in parameters
-        if dr.grad_enabled(value) and (not own or parameters.properties[key][2] is root)
-    ]
+    found = []
+    for key, value in parameters:
+        if dr.grad_enabled(value):
+            node = parameters.properties[key][2]
+            while beside and node is not None and not isinstance(node, beside):
+                node = parameters.hierarchy[node][0]
+            found += [] if beside and node is not None else [key.rsplit(".", 1)[-1]]
+    return found
