@@ -11,8 +11,8 @@ import pbdr
 from pbdr.compare.estimators import smooth_adjoint
 from pbdr.compare.statistics import assert_unbiased
 
+from .silhouette_cases import area, glowing, integrator, sky, stage
 from .test_recording import attach
-from .test_silhouettes import area, glowing, integrator, sky, stage
 
 KEY = "box.vertex_positions"
 

@@ -7,7 +7,7 @@ import pytest
 
 from pbdr.compare.perturbations import Perturbation
 
-from .test_silhouettes import assert_mean, assert_transposes, sky, stage
+from .silhouette_cases import assert_mean, assert_transposes, sky, stage
 
 VARIANTS = ["llvm_ad_spectral", "llvm_ad_mono"]
 
