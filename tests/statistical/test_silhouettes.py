@@ -28,7 +28,6 @@ FAST = (
     "receiver, point light",
     "camera",
     "box filter",
-    "cylinder, point light",
     "member of instances",
     "fine mesh",
     "closed cylinder, moving light",

@@ -11,6 +11,33 @@ import pytest
 
 from ..conftest import Outcome
 
+SCENE = """
+<scene version="3.0.0">
+  <integrator type="path"><integer name="max_depth" value="2"/></integrator>
+  <sensor type="perspective" id="camera">
+    <float name="fov" value="40"/>
+    <transform name="to_world"><lookat origin="0, -3, 2" target="0, 0, 0" up="0, 0, 1"/></transform>
+    <film type="hdrfilm">
+      <integer name="width" value="24"/><integer name="height" value="24"/><rfilter type="gaussian"/>
+    </film>
+  </sensor>
+  <shape type="rectangle" id="floor">
+    <bsdf type="diffuse"><rgb name="reflectance" value="0.5, 0.4, 0.3"/></bsdf>
+    <transform name="to_world"><scale value="3"/></transform>
+  </shape>
+  <shape type="sphere" id="ball"><float name="radius" value="0.3"/><point name="center" x="0" y="0" z="0.6"/></shape>
+  <emitter type="point"><point name="position" x="1" y="-1" z="3"/><rgb name="intensity" value="9"/></emitter>
+</scene>
+"""
+
+
+@pytest.fixture
+def scene_file(tmp_path: Path) -> Path:
+    """A ball over a floor under a point light, 24 × 24 pixels."""
+    file = tmp_path / "scene.xml"
+    file.write_text(SCENE)
+    return file
+
 
 @pytest.fixture
 def refused(pbdr_command: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable:

@@ -13,25 +13,6 @@ import pbdr.compare
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
-SCENE = """
-<scene version="3.0.0">
-  <integrator type="path"><integer name="max_depth" value="2"/></integrator>
-  <sensor type="perspective" id="camera">
-    <float name="fov" value="40"/>
-    <transform name="to_world"><lookat origin="0, -3, 2" target="0, 0, 0" up="0, 0, 1"/></transform>
-    <film type="hdrfilm">
-      <integer name="width" value="24"/><integer name="height" value="24"/><rfilter type="gaussian"/>
-    </film>
-  </sensor>
-  <shape type="rectangle" id="floor">
-    <bsdf type="diffuse"><rgb name="reflectance" value="0.5, 0.4, 0.3"/></bsdf>
-    <transform name="to_world"><scale value="3"/></transform>
-  </shape>
-  <shape type="sphere" id="ball"><float name="radius" value="0.3"/><point name="center" x="0" y="0" z="0.6"/></shape>
-  <emitter type="point"><point name="position" x="1" y="-1" z="3"/><rgb name="intensity" value="9"/></emitter>
-</scene>
-"""
-
 ABORTING = """
 import os
 import mitsuba as mi
@@ -60,13 +41,6 @@ class Sleeping(PRBIntegrator):
 
 mi.register_integrator("sleeping", lambda props: Sleeping(props))
 """
-
-
-@pytest.fixture
-def scene_file(tmp_path) -> Path:
-    file = tmp_path / "scene.xml"
-    file.write_text(SCENE)
-    return file
 
 
 FEW = ("--seeds", "4", "--spp", "16", "--budget", "2")
@@ -333,8 +307,10 @@ def test_the_python_function(scene_file):
     assert pbdr.compare.references.central_differences is pbdr.compare.central_differences
 
 
-def test_check_keeps_roughness_within_its_bounds(pbdr_command, tmp_path):
-    text = SCENE.replace('<shape type="sphere" id="ball">', '<shape type="sphere" id="ball">{material}')
+def test_check_keeps_roughness_within_its_bounds(pbdr_command, tmp_path, scene_file):
+    text = scene_file.read_text().replace(
+        '<shape type="sphere" id="ball">', '<shape type="sphere" id="ball">{material}'
+    )
     material = '<bsdf type="roughconductor"><float name="alpha" value="{}"/></bsdf>'
     file = tmp_path / "metal.xml"
     file.write_text(text.format(material=material.format(0.001)))

@@ -59,7 +59,7 @@ def test_every_case_of_the_suite_can_be_perturbed(case):
     assert curve.step > 0
 
 
-def test_the_guide_to_writing_an_estimator(tmp_path, pbdr_command, monkeypatch):
+def test_the_guide_to_writing_an_estimator(tmp_path, scene_file, pbdr_command, monkeypatch):
     """The example of docs/writing_an_estimator.md gets the verdicts that the page states."""
     text = (ROOT / "docs" / "writing_an_estimator.md").read_text(encoding="utf-8")
     module, session = re.findall(r"```python\n(.*?)```", text, flags=re.S)
