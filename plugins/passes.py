@@ -100,6 +100,11 @@ class GradientPasses(RBIntegrator):
                 f"shape '{shape.id()}' has a participating medium, which pbdr's integrators do not render; 'volpath' "
                 "does, and 'prbvolpath' differentiates it"
             )
+        if lamp := next((one for one in scene.emitters() if one.class_name() == "DirectionalArea"), None):
+            raise InputError(
+                f"shape '{lamp.get_shape().id()}' is a 'directionalarea' emitter, which shines along its normals only, "
+                "where no path from a camera finds it; use 'area', 'spot' or 'directional'"
+            )
         return scene.sensors()[sensor] if isinstance(sensor, int) else sensor
 
     # ------------------------------------------------------------------ motion

@@ -57,6 +57,11 @@ def _even() -> dict:
     return {"type": "envmap", "bitmap": _texture(3, 8, 16)["bitmap"]}
 
 
+def rough_glass(lobe: str) -> mi.Scene:
+    """A ball whose reflected or transmitted light is tinted."""
+    return _ball({"type": "roughdielectric", "alpha": 0.3, lobe: 0.6}, sky=_even())
+
+
 def _blend(first: dict, second: dict) -> dict:
     return {"type": "blendbsdf", "weight": 0.4, "first": first, "second": second}
 
@@ -159,6 +164,26 @@ STILL = {
     "share of smooth plastic": (
         lambda: _ball(_blend({"type": "plastic", "diffuse_reflectance": _RED}, {"type": "diffuse"}), sky=_even()),
         P.uniform("ball.bsdf.weight.value"),
+    ),
+    "share of smooth plastic over a mirror": (
+        lambda: _ball(_blend({"type": "plastic", "diffuse_reflectance": _RED}, {"type": "conductor"}), sky=_even()),
+        P.uniform("ball.bsdf.weight.value"),
+    ),
+    "share of smooth plastic under thin glass": (
+        lambda: _ball(
+            _blend({"type": "thindielectric"}, {"type": "plastic", "diffuse_reflectance": _RED}), sky=_even()
+        ),
+        P.uniform("ball.bsdf.weight.value"),
+    ),
+    "share of two smooth plastics, twosided": (
+        lambda: _ball(
+            {
+                "type": "twosided",
+                "bsdf": _blend({"type": "plastic", "diffuse_reflectance": _RED}, {"type": "plastic"}),
+            },
+            sky=_even(),
+        ),
+        P.uniform("ball.bsdf.brdf_0.weight.value"),
     ),
     "opacity over a mirror in a blend": (
         lambda: _ball(

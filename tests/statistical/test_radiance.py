@@ -90,6 +90,16 @@ def test_depths_equal_path(max_depth):
     assert_same_radiance(mi.load_dict(box, optimize=False), max_depth=max_depth)
 
 
+def test_directional_areas_are_refused():
+    """Images of 'path' leave their light out without a word, and its derivatives ended in Mitsuba's exception."""
+    lamp = {"type": "sphere", "emitter": {"type": "directionalarea"}}
+    parts = {"type": "scene", "camera": {"type": "perspective"}, "lamp": lamp, "sky": {"type": "constant"}}
+    scene, one = mi.load_dict(parts, optimize=False), mi.load_dict({"type": "pbdr"})
+    for render in (one.render, lambda scene: one.render_forward(scene, None), one.record):
+        with pytest.raises(InputError, match="'lamp' is a 'directionalarea' emitter"):
+            render(scene)
+
+
 def test_media_are_refused():
     fog = {"type": "homogeneous", "albedo": 0.8, "sigma_t": 1.0}
     cloud = {"type": "sphere", "bsdf": {"type": "null"}, "interior": fog}
