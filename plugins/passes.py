@@ -17,9 +17,10 @@ from pbdr.geometry.motion import registry_index
 from pbdr.geometry.rough_lobes import RoughLobes
 from pbdr.interior import Marked, Primal, Rule
 from pbdr.transport import film as films
+from pbdr.transport.camera_hits import first_hit
 from pbdr.transport.context import Context, Setting
 from pbdr.transport.film_edges import crosses_film_edges, film_edge_source, has_film_edges
-from pbdr.transport.path import Limits, PathResult, Traits, first_hit, trace_path
+from pbdr.transport.path import Limits, PathResult, Start, Traits, trace_path
 from pbdr.transport.recorded import Walk, Warp
 from pbdr.transport.sensor import (
     FilmPoint,
@@ -98,6 +99,11 @@ class GradientPasses(RBIntegrator):
             raise InputError(
                 f"shape '{shape.id()}' has a participating medium, which pbdr's integrators do not render; 'volpath' "
                 "does, and 'prbvolpath' differentiates it"
+            )
+        if lamp := next((one for one in scene.emitters() if one.class_name() == "DirectionalArea"), None):
+            raise InputError(
+                f"shape '{lamp.get_shape().id()}' is a 'directionalarea' emitter, which shines along its normals only, "
+                "where no path from a camera finds it; use 'area', 'spot' or 'directional'"
             )
         return scene.sensors()[sensor] if isinstance(sensor, int) else sensor
 
@@ -210,8 +216,8 @@ class GradientPasses(RBIntegrator):
             traits = Traits.of(scene, rule.attached)
             origin = sensor_vertex(camera.sensor, camera.ray)
         return trace_path(
-            scene, camera.sampler.clone(), camera.ray,
-            rule=rule, limits=self.limits, traits=traits, origin=origin, lobes=lobes, active=mi.Bool(active),
+            scene, camera.sampler.clone(), Start(camera.ray, origin, mi.Bool(active)),
+            rule=rule, limits=self.limits, traits=traits, lobes=lobes,
         )  # fmt: skip
 
     def walk(self, context: Context, path: PathResult, motion: films.Motion) -> Walk:
@@ -232,11 +238,8 @@ class GradientPasses(RBIntegrator):
         def paths(sampler: mi.Sampler, ray: mi.Ray3f, active: mi.Bool, limits: Limits) -> PathResult:
             with dr.suspend_grad():
                 traits = Traits.of(scene, False)
-                return trace_path(
-                    scene, sampler, ray,
-                    rule=Primal(), limits=limits, traits=traits, origin=mi.Point3f(0), lobes=None,
-                    active=mi.Bool(active),
-                )  # fmt: skip
+                start = Start(ray, mi.Point3f(0), mi.Bool(active))
+                return trace_path(scene, sampler, start, rule=Primal(), limits=limits, traits=traits, lobes=None)
 
         return Context(
             scene, sensor, p.spp, p.seed, self.limits, paths, begun.setting, None, begun.crosses_film_edges,

@@ -16,7 +16,7 @@ import mitsuba as mi
 
 from ..transport.lobes import LobeSample
 from ..transport.memory import Vertex
-from ..transport.path import vertex_weight
+from ..transport.scattering import SurfacePoint, vertex_weight
 from ..transport.vertices import NONE, VertexArrays
 from .primal import Primal
 from .surfaces import Surfaces
@@ -72,6 +72,6 @@ def attached_light(surfaces: Surfaces, L: mi.Spectrum) -> mi.Spectrum:
             sampled = LobeSample(surfaces.scene, fields["lobe"], *chosen_with)
         ahead = mi.Ray3f(surfaces.si.p, fields["ahead"])
         following = None, ahead
-        factor, _ = vertex_weight(surfaces.si, surfaces.bsdf, sampled, following, active=on)
+        factor, _ = vertex_weight(SurfacePoint(surfaces.si, surfaces.bsdf), sampled, following, active=on)
         total += remainder * factor
     return dr.select(vertices.used, total, 0)

@@ -14,8 +14,9 @@ import mitsuba as mi
 
 from ..geometry.attachment import Attachment
 from ..geometry.edges import has_instances
+from .camera_hits import background_covers
 from .emitter import emitters_move
-from .path import PathResult, background_covers
+from .path import PathResult
 from .sensor import sensor_moves
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import drjit as dr
 import mitsuba as mi
 
 from ..seeds import derive_seed
+from .camera_hits import first_hit
 from .context import Context
 from .film import FilmSamples, Source, coverage, has_alpha
-from .path import first_hit
 from .sensor import camera_rays, project_first_vertex
 
 

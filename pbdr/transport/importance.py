@@ -10,9 +10,9 @@ import dataclasses
 import drjit as dr
 import mitsuba as mi
 
+from .camera_hits import is_visible
 from .context import Context
 from .film import in_sampled_area
-from .path import is_visible
 from .sensor import film_area_density, project, sensor_vertex
 
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from ..geometry.motion import registry_index
 from ..seeds import derive_seed
-from .path import first_hit
+from .camera_hits import first_hit
 from .recollection import Recollection
 from .sensor import camera_rays
 

@@ -41,22 +41,48 @@ class LobeSample:
         """What has to be differentiated together with the weight of a sample of a specular lobe. [N]"""
         chance = bs.pdf
         for material in materials(self.scene):
-            kinds, on = {part.class_name() for part in parts(material)}, active & (bsdf == mi.BSDFPtr(material))
-            if "BlendBSDF" in kinds:
-                # A blend adds the density of its other material in the direction of the lobe
-                smooth = material.pdf(mi.BSDFContext(), si, bs.wo, on)
-                own = bs.pdf - smooth
-                if "SmoothPlastic" in kinds:
-                    # That of its own diffuse lobe is missing. Without its specular lobe, that would be chosen instead
-                    context = mi.BSDFContext()
-                    context.type_mask &= ~(int(mi.BSDFFlags.DeltaReflection) | int(mi.BSDFFlags.DeltaTransmission))
-                    own = (material.pdf(context, si, bs.wo, on) - smooth) / dr.abs(bs.wo.z)
-                chance = dr.select(on, own, chance)
-            if material.class_name() == "MaskBSDF":
-                # Weights of samples under a mask have the derivative of its opacity already
-                opacity = next(child for child in children(material) if isinstance(child, mi.Texture))
-                chance = dr.select(on, chance / dr.clip(opacity.eval_1(si, on), 0, 1), chance)
+            if _CHOOSES.isdisjoint(part.class_name() for part in parts(material)):
+                continue
+            on = active & (bsdf == mi.BSDFPtr(material))
+            chance = dr.select(on, _chance_in(material, si, self.sample_1, self.sample_2, on), chance)
         return chance
+
+
+#: Materials whose samples have another density than the chance of the lobe that was taken
+_CHOOSES = frozenset({"BlendBSDF", "MaskBSDF"})
+
+
+def _chance_in(
+    material: mi.BSDF, si: mi.SurfaceInteraction3f, sample_1: mi.Float, sample_2: mi.Point2f, active: mi.Bool
+) -> mi.Float:
+    """The chance of the specular lobe that a material chooses with given random numbers, attached. [N]"""
+    kind, nested = material.class_name(), [child for child in children(material) if isinstance(child, mi.BSDF)]
+    if kind == "TwoSidedBRDF":
+        back = si.wi.z < 0
+        si = mi.SurfaceInteraction3f(si)
+        si.wi.z = dr.abs(si.wi.z)
+        fronts, backs = (
+            _chance_in(one, si, sample_1, sample_2, active & on) for one, on in zip(nested, (~back, back), strict=True)
+        )
+        return dr.select(back, backs, fronts)
+    if kind in _CHOOSES:
+        texture = next(child for child in children(material) if isinstance(child, mi.Texture))
+        share = dr.clip(texture.eval_1(si, active), 0, 1)
+        fixed = dr.detach(share)
+        if kind == "MaskBSDF":
+            # Weights of samples under a mask have the derivative of its opacity already
+            return _chance_in(nested[0], si, sample_1 / fixed, sample_2, active)
+        first = sample_1 > fixed
+        chances = (
+            (1 - share) * _chance_in(nested[0], si, (sample_1 - fixed) / (1 - fixed), sample_2, active & first),
+            share * _chance_in(nested[1], si, sample_1 / fixed, sample_2, active & ~first),
+        )
+        return dr.select(first, *chances)
+    bs, _ = material.sample(mi.BSDFContext(), si, sample_1, sample_2, active)
+    if any(part.class_name() == "BlendBSDF" for part in parts(material)):
+        # A blend adds the density of its other material in the direction of the lobe
+        return bs.pdf - material.pdf(mi.BSDFContext(), si, bs.wo, active)
+    return bs.pdf
 
 
 def parts(material: mi.BSDF) -> Iterator[mi.BSDF]:

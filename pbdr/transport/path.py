@@ -9,18 +9,18 @@ import drjit as dr
 import mitsuba as mi
 
 from ..geometry.edges import has_instances
-from ..geometry.level_sets import is_level_set
-from ..geometry.motion import area_jacobian, material_point
-from ..geometry.sliding import meet_tangent_plane
-from .emitter import emission_toward, emitters_move, follow_emitter, power_heuristic
+from ..geometry.motion import material_point
+from .camera_hits import background_covers, first_hit
+from .emitter import emitters_move, power_heuristic
 from .lobe_sampling import RoughLobe, sample_bsdf
 from .lobes import LobeSample
-from .memory import LightSample, Vertex
+from .memory import Vertex
+from .scattering import SurfacePoint, direct_light, vertex_weight
 
 if TYPE_CHECKING:
     from ..geometry.rough_lobes import RoughLobes
     from ..interior.base import Rule
-    from .velocity import Bend
+    from .memory import LightSample
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +50,15 @@ class Traits:
 
 
 @dataclasses.dataclass(frozen=True)
+class Start:
+    """Where paths begin."""
+
+    ray: mi.Ray3f  #: camera rays, detached, world space [N]
+    origin: mi.Point3f  #: vertex on the sensor, attached where the sensor moves [N]
+    active: mi.Bool  #: lanes to trace [N]
+
+
+@dataclasses.dataclass(frozen=True)
 class PathResult:
     """What one pass over all paths leaves."""
 
@@ -60,162 +69,62 @@ class PathResult:
     count: mi.UInt32  #: vertices of the path, with the last one in the environment [N]
 
 
-def background_covers(scene: mi.Scene, limits: Limits) -> bool:
-    """Whether rays that meet nothing count as covered in the alpha channel: if they show an environment."""
-    return not limits.hide_emitters and scene.environment() is not None
+@dataclasses.dataclass
+class _State:
+    """What the loop carries from vertex to vertex, detached but for L and β of taped paths. [N] each"""
+
+    pi: mi.PreliminaryIntersection3f  #: hit of this vertex
+    ray: mi.Ray3f  #: that found it
+    pi_prev: mi.PreliminaryIntersection3f  #: hit of the vertex before
+    ray_prev: mi.Ray3f
+    it_prev: mi.Interaction3f  #: that vertex
+    pdf_prev: mi.Float  #: density of the BSDF sample taken there, solid angle
+    delta_prev: mi.Bool  #: whether that sample was specular
+    β: mi.Spectrum  #: throughput
+    η: mi.Float  #: relative index of refraction along the path
+    L: mi.Spectrum  #: radiance, as the rule counts it
+    δL: mi.Spectrum  #: its derivative, likewise
+    depth: mi.UInt32  #: surfaces met
+    count: mi.UInt32  #: vertices passed
+    valid: mi.Bool  #: whether the ray counts as covered
+    active: mi.Bool  #: whether there is a vertex to look at
+    memory: dict  #: the rule's record
 
 
-@dr.syntax
-def first_hit(
-    scene: mi.Scene, ray: mi.Ray3f, limits: Limits, active: mi.Bool
-) -> tuple[mi.PreliminaryIntersection3f, mi.Ray3f]:
-    """Trace camera rays, through directly visible emitters if those are hidden.
+@dataclasses.dataclass(frozen=True)
+class _Light:
+    """Light that a vertex adds. [N] each"""
 
-    Returns:
-        The hits, and the rays that they belong to: those that passed an emitter start behind it.
-    """
-    ray = mi.Ray3f(ray)
-    pi = scene.ray_intersect_preliminary(ray, coherent=True, active=active)
-    if dr.hint(limits.hide_emitters, mode="scalar"):
-        passing = active & pi.is_valid() & (pi.shape.emitter() != None)  # noqa: E711 (element-wise)
-        while dr.hint(passing, exclude=[scene, limits]):
-            # Detached: the ray stays on its line wherever the emitter goes
-            si = dr.detach(pi.compute_surface_interaction(ray, mi.RayFlags.Minimal, passing), True)
-            ray = mi.Ray3f(si.spawn_ray(ray.d))
-            pi = scene.ray_intersect_preliminary(ray, coherent=True, active=passing)
-            passing &= pi.is_valid() & (pi.shape.emitter() != None)  # noqa: E711 (element-wise)
-    return pi, ray
+    total: mi.Spectrum  #: toward the sensor, attached if the rule asks for it
+    mis: mi.Float  #: weight of emission found by BSDF sampling
+    emitter: mi.EmitterPtr  #: that was hit
+    sample: mi.Point2f  #: random numbers of the emitter sample
+    sampled: LightSample  #: that sample
 
 
-@dr.syntax
-def is_visible(
-    scene: mi.Scene, si: mi.SurfaceInteraction3f, x0: mi.Point3f, limits: Limits, active: mi.Bool
-) -> mi.Bool:
-    """Whether the camera sees surface points, through directly visible emitters if those are hidden.
+@dataclasses.dataclass(frozen=True)
+class _Bounce:
+    """Where paths go after a vertex, detached. [N] each"""
 
-    Args:
-        si: The points. [N]
-        x0: Where camera rays to them begin: on the near clip. [N]
-    """
-    ray = si.spawn_ray_to(x0)
-    if dr.hint(not limits.hide_emitters, mode="scalar"):
-        return active & ~scene.ray_test(ray, active)
-    active = active & (si.shape.emitter() == None)  # noqa: E711 (element-wise)
-    hit = scene.ray_intersect(ray, mi.RayFlags.Minimal, False, active)
-    passing = active & hit.is_valid() & (hit.shape.emitter() != None)  # noqa: E711 (element-wise)
-    while dr.hint(passing, exclude=[scene, limits]):
-        hit = scene.ray_intersect(hit.spawn_ray_to(x0), mi.RayFlags.Minimal, False, passing)
-        passing &= hit.is_valid() & (hit.shape.emitter() != None)  # noqa: E711 (element-wise)
-    return active & ~hit.is_valid()
-
-
-def direct_light(
-    scene: mi.Scene,
-    si: mi.SurfaceInteraction3f,
-    bsdf: mi.BSDFPtr,
-    sample: mi.Point2f,
-    *,
-    attached: bool,
-    moving_emitters: bool,
-    active: mi.Bool,
-    lobe: RoughLobe | None = None,
-    bend: Bend | None = None,
-) -> tuple[mi.Spectrum, LightSample]:
-    """Light that one emitter sample sends over a vertex: f_s |n·ω| Le / p(ω) × MIS weight [Veach 1997, section 8.2].
-
-    Attached: BSDF, emission, and with moving geometry the geometry term. Detached: the sample, its density, the weight.
-
-    Args:
-        lobe: Of points at which directions are drawn by the derivative of a lobe.
-
-    Returns:
-        The light, and the sample that it comes from.
-    """
-    active = active & mi.has_flag(bsdf.flags(), mi.BSDFFlags.Smooth)
-    with dr.suspend_grad():
-        ds, weight = scene.sample_emitter_direction(si, sample, True, active)
-    active &= ds.pdf != 0
-
-    with dr.resume_grad(when=attached):
-        if attached:
-            measure = mi.Float(1)
-            if moving_emitters or dr.grad_enabled(si.p):
-                ds, measure = follow_emitter(scene, si, ds, moving=moving_emitters, active=active, bend=bend)
-            emission = emission_toward(scene, si, ds, active)
-            rcp_pdf = dr.select(ds.pdf != 0, dr.rcp(dr.detach(ds.pdf)), 0)
-            weight = dr.replace_grad(weight, emission * rcp_pdf * measure)
-        f, pdf_bsdf = bsdf.eval_pdf(mi.BSDFContext(), si, si.to_local(ds.d), active)
-        if lobe is not None:
-            with dr.suspend_grad():
-                pdf_bsdf = lobe.mixed(pdf_bsdf, si.wi, si.to_local(ds.d))
-        mis = dr.select(ds.delta, 1, power_heuristic(dr.detach(ds.pdf), pdf_bsdf))
-        light = LightSample(
-            dr.detach(ds, True),
-            dr.detach(dr.select(active, mis * weight, 0)),
-            dr.select(active, mis * dr.rcp(dr.detach(ds.pdf)), 0),
-        )
-        return dr.select(active, mis * f * weight, 0), light
-
-
-def vertex_weight(
-    si: mi.SurfaceInteraction3f,
-    bsdf: mi.BSDFPtr,
-    sampled: LobeSample | None,
-    following: tuple[mi.PreliminaryIntersection3f, mi.Ray3f],
-    *,
-    active: mi.Bool,
-    bend: Bend | None = None,
-) -> tuple[mi.Spectrum, mi.Point3f]:
-    """A factor of value 1 that carries the derivative of one vertex's share of the path throughput.
-
-    In surface variables it is f_s |n·ω| |n'·ω|/r² J', with ω and r between the attached vertices [Zhang et al. 2020];
-    f_s |n·ω| alone if the path leaves the scene. Specular lobes carry what they reflect or transmit.
-
-    Args:
-        sampled: The lobe taken here, where a scene has specular ones.
-        following: The next hit and the ray to it, detached.
-        bend: Lets the direction follow a velocity field instead of the next material point.
-
-    Returns:
-        The factor, and where the next vertex is if ``bend`` is given.
-    """
-    pi_next, ray_next = following
-    wo = ray_next.d
-    ahead = mi.Point3f(0)
-    measure = mi.Float(1)
-    if dr.grad_enabled(si.p):
-        next_si = material_point(pi_next, ray_next, mi.RayFlags.Minimal | mi.RayFlags.dPdUV, active)
-        on_surface = active & next_si.is_valid()
-        # Rays that follow a field do not follow level sets, whose points have no identity of their own
-        follows = on_surface if bend is None else on_surface & ~is_level_set(pi_next.shape)
-        offset = next_si.p - si.p
-        distance2 = dr.squared_norm(offset)
-        wo = dr.replace_grad(wo, dr.select(follows, offset * dr.rsqrt(distance2), wo))
-        geometry = dr.abs_dot(next_si.n, wo) * dr.rcp(distance2)
-        measure = dr.relative_grad(dr.select(follows, geometry, 1)) * area_jacobian(pi_next, next_si, follows)
-        if bend is not None:
-            wo, measure = bend(si.p, wo, measure, active)
-            ahead = dr.select(on_surface, meet_tangent_plane(si.p, wo, next_si, on_surface), si.p + wo)
-
-    f = bsdf.eval(mi.BSDFContext(), si, si.to_local(wo), active)
-    factor = dr.relative_grad(f) * measure
-    if sampled:
-        factor = sampled.carry(si, bsdf, factor, active)
-    return dr.select(active, factor, 1), ahead
+    pi: mi.PreliminaryIntersection3f  #: next hit
+    ray: mi.Ray3f  #: that finds it
+    active: mi.Bool  #: whether the path goes on
+    weight: mi.Spectrum  #: of the throughput: f_s |n·ω| over density and survival
+    bs: mi.BSDFSample3f  #: direction, density and lobe
+    samples: tuple[mi.Float, mi.Point2f]  #: its random numbers
+    η: mi.Float  #: relative index of refraction along the path
 
 
 @dr.syntax
 def trace_path(
     scene: mi.Scene,
     sampler: mi.Sampler,
-    ray: mi.Ray3f,
+    start: Start,
     *,
     rule: Rule,
     limits: Limits,
     traits: Traits,
-    origin: mi.Point3f,
-    lobes: RoughLobes | None,
-    active: mi.Bool,  # (`dr.syntax` forgets defaults of keyword-only arguments)
+    lobes: RoughLobes | None,  # (`dr.syntax` forgets defaults of keyword-only arguments)
 ) -> PathResult:
     """Trace paths from camera rays and let ``rule`` accumulate what they carry.
 
@@ -223,113 +132,156 @@ def trace_path(
 
     Args:
         sampler: Seeded for all lanes.
-        ray: Camera rays, detached, world space. [N]
-        origin: Vertex on the sensor, attached where the sensor moves. [N]
         lobes: Materials whose directions are drawn by the derivative of a lobe.
-        active: Lanes to trace. [N]
     """
-    active = mi.Bool(active) & (limits.max_depth > 0)
-    pi, ray = first_hit(scene, mi.Ray3f(dr.detach(ray, True)), limits, active)
-    ray_prev = mi.Ray3f(ray)
-    pi_prev = dr.zeros(mi.PreliminaryIntersection3f, dr.width(ray))
-    it_prev = dr.zeros(mi.Interaction3f)
-    pdf_prev = mi.Float(1)  # density of the last BSDF sample, solid angle
-    delta_prev = mi.Bool(True)  # whether that sample was specular
-    β = mi.Spectrum(1)  # throughput
-    η = mi.Float(1)  # relative index of refraction along the path
-    L, δL = rule.start()
-    depth = mi.UInt32(0)
-    count = mi.UInt32(0)
-    memory = rule.allocate(limits.max_depth)
-    valid = mi.Bool(background_covers(scene, limits))
+    state, origin = _begin(scene, start, rule, limits), start.origin
 
     # Symbolic loop over the active lanes, or one copy of the body for each vertex if the rule asks for it
     passed = 0
-    more = rule.unrolled or active
+    more = rule.unrolled or state.active
     while dr.hint(
         more,
         mode="scalar" if rule.unrolled else None,
         label=f"path ({rule.name})",
         exclude=[rule, limits, traits, lobes, scene],
     ):
-        # Material point of this vertex, seen from the attached vertex before it
         with dr.resume_grad(when=rule.attached):
-            si = material_point(pi, ray, mi.RayFlags.All, active)
-            if dr.hint(dr.grad_enabled(si.p) or dr.grad_enabled(origin), mode="scalar"):
-                before = material_point(pi_prev, ray_prev, mi.RayFlags.Minimal, active & (depth > 0))
-                ω = dr.normalize(dr.select(depth > 0, before.p, origin) - si.p)
-                si.wi = dr.replace_grad(si.wi, dr.select(si.is_valid(), si.to_local(ω), si.wi))
-        bsdf = si.bsdf(ray)
-        lobe = RoughLobe.at(lobes, bsdf, si, active)
-
-        # Emission toward the previous vertex, weighted against emitter sampling there
-        with dr.suspend_grad():
-            ds = mi.DirectionSample3f(scene, si, it_prev)
-            mis = power_heuristic(pdf_prev, scene.pdf_emitter_direction(it_prev, ds, active & ~delta_prev))
-        with dr.resume_grad(when=rule.attached):
-            Le = β * mis * ds.emitter.eval(si, active)
-
-        # Light from one sampled emitter
-        active_next = active & (depth + 1 < limits.max_depth) & si.is_valid()
-        sample = sampler.next_2d()
-        with dr.resume_grad(when=rule.attached):
-            Ld, light = direct_light(
-                scene, si, bsdf, sample,
-                attached=rule.attached, moving_emitters=traits.moving_emitters, active=active_next,
-                lobe=lobe,
-            )  # fmt: skip
-            Ld = β * Ld
-
-        # Continue in a direction sampled from the BSDF
-        with dr.suspend_grad():
-            sample_1, sample_2 = sampler.next_1d(), sampler.next_2d()
-            bs, bsdf_weight = sample_bsdf(bsdf, si, lobe, (sample_1, sample_2), active_next)
-            ray_next = dr.detach(si.spawn_ray(si.to_world(bs.wo)), True)
-            valid |= active & si.is_valid() & ~mi.has_flag(bs.sampled_type, mi.BSDFFlags.Null)
-            η *= bs.eta
-            weight = dr.detach(bsdf_weight)
-
-            # Russian roulette on the detached throughput; η² cancels the solid-angle compression
-            β_max = dr.max(dr.detach(β) * weight)
-            active_next &= β_max != 0
-            survival = dr.minimum(β_max * dr.square(η), 0.95)
-            roulette = depth >= limits.rr_depth
-            weight[roulette] *= dr.rcp(survival)
-            active_next &= ~roulette | (sampler.next_1d() < survival)
-
-            pi_next = scene.ray_intersect_preliminary(ray_next, coherent=False, active=active_next)
+            surface = _arrive(state, origin, lobes)
+            goes_on = state.active & (state.depth + 1 < limits.max_depth) & surface.si.is_valid()
+            light = _light(scene, sampler, state, surface, goes_on, attached=rule.attached, traits=traits)
+        bounce = _bounce(scene, sampler, state, surface, goes_on, limits)
 
         # Hand over to the rule
         with dr.resume_grad(when=rule.attached):
-            L = rule.gather(L, Le + Ld)
-            vertex = Vertex(
-                pi, active, ray.o, ray.d, β, mis, sample, L,
-                emitter=ds.emitter, light=light, ahead=ray_next.d, lobe=bs.sampled_type,
-                lobe_samples=(sample_1, sample_2), weight=dr.select(active_next, weight, 0),
-            )  # fmt: skip
-            rule.record(memory, count, vertex, active)
-            β *= weight
+            state.L = rule.gather(state.L, light.total)
+            rule.record(state.memory, state.count, _vertex(state, light, bounce), state.active)
+            state.β *= bounce.weight
             if dr.hint(rule.attached, mode="scalar"):
-                sampled = LobeSample(scene, bs.sampled_type, sample_1, sample_2) if traits.delta_bsdfs else None
-                factor, _ = vertex_weight(si, bsdf, sampled, (pi_next, ray_next), active=active_next)
-                δL = rule.differentiate(L, δL, Le + Ld, factor)
-                β = rule.extend(β, factor)
+                sampled = LobeSample(scene, bounce.bs.sampled_type, *bounce.samples) if traits.delta_bsdfs else None
+                following = bounce.pi, bounce.ray
+                factor, _ = vertex_weight(surface, sampled, following, active=bounce.active)
+                state.δL = rule.differentiate(state.L, state.δL, light.total, factor)
+                state.β = rule.extend(state.β, factor)
 
-        it_prev = dr.detach(mi.Interaction3f(si), True)
-        pdf_prev = dr.detach(bs.pdf, True)
-        delta_prev = mi.has_flag(bs.sampled_type, mi.BSDFFlags.Delta)
-        ray_prev = ray
-        pi_prev = pi
-        ray = ray_next
-        pi = pi_next
-        depth[si.is_valid()] += 1
-        count[active] += 1
-        active = rule.proceeds(count, active_next)
+        _move_on(state, surface, bounce)
+        state.active = rule.proceeds(state.count, bounce.active)
         if dr.hint(rule.unrolled, mode="scalar"):
             passed += 1
             more = passed < limits.max_depth
         else:
-            more = active
+            more = state.active
 
     # A path that meets no surface but transparent ones sees hidden emitters only
-    return PathResult(dr.select(valid, L, 0) if limits.hide_emitters else L, δL, valid, memory, count)
+    L = dr.select(state.valid, state.L, 0) if limits.hide_emitters else state.L
+    return PathResult(L, state.δL, state.valid, state.memory, state.count)
+
+
+def _begin(scene: mi.Scene, start: Start, rule: Rule, limits: Limits) -> _State:
+    """Trace the camera rays to their first hits."""
+    active = mi.Bool(start.active) & (limits.max_depth > 0)
+    pi, ray = first_hit(scene, mi.Ray3f(dr.detach(start.ray, True)), limits, active)
+    L, δL = rule.start()
+    return _State(
+        pi=pi,
+        ray=ray,
+        pi_prev=dr.zeros(mi.PreliminaryIntersection3f, dr.width(ray)),
+        ray_prev=mi.Ray3f(ray),
+        it_prev=dr.zeros(mi.Interaction3f),
+        pdf_prev=mi.Float(1),
+        delta_prev=mi.Bool(True),
+        β=mi.Spectrum(1),
+        η=mi.Float(1),
+        L=L,
+        δL=δL,
+        depth=mi.UInt32(0),
+        count=mi.UInt32(0),
+        valid=mi.Bool(background_covers(scene, limits)),
+        active=active,
+        memory=rule.allocate(limits.max_depth),
+    )
+
+
+def _arrive(state: _State, origin: mi.Point3f, lobes: RoughLobes | None) -> SurfacePoint:
+    """Material points of this vertex, seen from the attached vertex before it. [N]"""
+    si = material_point(state.pi, state.ray, mi.RayFlags.All, state.active)
+    if dr.grad_enabled(si.p) or dr.grad_enabled(origin):
+        is_later = state.depth > 0
+        before = material_point(state.pi_prev, state.ray_prev, mi.RayFlags.Minimal, state.active & is_later)
+        ω = dr.normalize(dr.select(is_later, before.p, origin) - si.p)
+        si.wi = dr.replace_grad(si.wi, dr.select(si.is_valid(), si.to_local(ω), si.wi))
+    bsdf = si.bsdf(state.ray)
+    return SurfacePoint(si, bsdf, RoughLobe.at(lobes, bsdf, si, state.active))
+
+
+def _light(
+    scene: mi.Scene,
+    sampler: mi.Sampler,
+    state: _State,
+    surface: SurfacePoint,
+    active: mi.Bool,
+    *,
+    attached: bool,
+    traits: Traits,
+) -> _Light:
+    """Light that this vertex adds to the path.
+
+    Args:
+        active: Where emitters are sampled. [N]
+    """
+    # Emission toward the previous vertex, weighted against emitter sampling there
+    with dr.suspend_grad():
+        ds = mi.DirectionSample3f(scene, surface.si, state.it_prev)
+        pdf = scene.pdf_emitter_direction(state.it_prev, ds, state.active & ~state.delta_prev)
+        mis = power_heuristic(state.pdf_prev, pdf)
+    Le = state.β * mis * ds.emitter.eval(surface.si, state.active)
+
+    # Light from one sampled emitter
+    sample = sampler.next_2d()
+    moving = traits.moving_emitters
+    Ld, sampled = direct_light(scene, surface, sample, attached=attached, moving_emitters=moving, active=active)
+    return _Light(Le + state.β * Ld, mis, ds.emitter, sample, sampled)
+
+
+def _bounce(
+    scene: mi.Scene, sampler: mi.Sampler, state: _State, surface: SurfacePoint, active: mi.Bool, limits: Limits
+) -> _Bounce:
+    """Continue in a direction sampled from the BSDF."""
+    with dr.suspend_grad():
+        samples = sampler.next_1d(), sampler.next_2d()
+        bs, weight = sample_bsdf(surface.bsdf, surface.si, surface.lobe, samples, active)
+        ray = dr.detach(surface.si.spawn_ray(surface.si.to_world(bs.wo)), True)
+        η, weight = state.η * bs.eta, dr.detach(weight)
+
+        # Russian roulette on the detached throughput; η² cancels the solid-angle compression
+        β_max = dr.max(dr.detach(state.β) * weight)
+        active = active & (β_max != 0)
+        survival = dr.minimum(β_max * dr.square(η), 0.95)
+        roulette = state.depth >= limits.rr_depth
+        weight[roulette] *= dr.rcp(survival)
+        active &= ~roulette | (sampler.next_1d() < survival)
+
+        pi = scene.ray_intersect_preliminary(ray, coherent=False, active=active)
+        return _Bounce(pi, ray, active, weight, bs, samples, η)
+
+
+def _vertex(state: _State, light: _Light, bounce: _Bounce) -> Vertex:
+    """What rules may keep of this vertex."""
+    return Vertex(
+        state.pi, state.active, state.ray.o, state.ray.d, state.β, light.mis, light.sample, state.L,
+        emitter=light.emitter, light=light.sampled, ahead=bounce.ray.d, lobe=bounce.bs.sampled_type,
+        lobe_samples=bounce.samples, weight=dr.select(bounce.active, bounce.weight, 0),
+    )  # fmt: skip
+
+
+def _move_on(state: _State, surface: SurfacePoint, bounce: _Bounce) -> None:
+    """Make the next vertex this one."""
+    si, bs = surface.si, bounce.bs
+    state.valid |= state.active & si.is_valid() & ~mi.has_flag(bs.sampled_type, mi.BSDFFlags.Null)
+    state.η = bounce.η
+    state.it_prev = dr.detach(mi.Interaction3f(si), True)
+    state.pdf_prev = dr.detach(bs.pdf, True)
+    state.delta_prev = mi.has_flag(bs.sampled_type, mi.BSDFFlags.Delta)
+    state.ray_prev, state.pi_prev = state.ray, state.pi
+    state.ray, state.pi = bounce.ray, bounce.pi
+    state.depth[si.is_valid()] += 1
+    state.count[state.active] += 1

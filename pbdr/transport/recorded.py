@@ -22,7 +22,7 @@ from ..geometry.motion import material_point
 from ..geometry.sliding import slide
 from .lobe_sampling import RoughLobe
 from .memory import Vertex, load
-from .path import direct_light, vertex_weight
+from .scattering import SurfacePoint, direct_light, vertex_weight
 from .velocity import RayField, VelocityField, bend_ray
 
 if TYPE_CHECKING:
@@ -105,15 +105,14 @@ def _step(walk, vertices, ends, index, warp, active) -> tuple[mi.Spectrum, mi.Po
 
     Le = this.throughput * this.mis * si.emitter(scene, active).eval(si, active)
     lit = active & si.is_valid() & (index + 1 < walk.limits.max_depth)
+    surface = SurfacePoint(si, bsdf, RoughLobe.at(walk.lobes, bsdf, si, lit))
     Ld, _ = direct_light(
-        scene, si, bsdf, this.sample,
-        attached=True, moving_emitters=True, active=lit, lobe=RoughLobe.at(walk.lobes, bsdf, si, lit), bend=warp,
+        scene, surface, this.sample, attached=True, moving_emitters=True, active=lit, bend=warp
     )  # fmt: skip
     remainder = walk.L - this.collected
     on = active & (dr.max(dr.abs(remainder)) > 0) & following.active
-    factor, ahead = vertex_weight(
-        si, bsdf, None, (following.pi, mi.Ray3f(following.o, following.d)), active=on, bend=warp
-    )
+    ahead_hit = following.pi, mi.Ray3f(following.o, following.d)
+    factor, ahead = vertex_weight(surface, None, ahead_hit, active=on, bend=warp)
     return Le + this.throughput * Ld + remainder * factor, ahead
 
 

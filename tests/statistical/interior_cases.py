@@ -20,7 +20,7 @@ def _bright_window() -> mi.Bitmap:
     return mi.Bitmap(sky)
 
 
-def _stage(**content: dict) -> mi.Scene:
+def stage(**content: dict) -> mi.Scene:
     """A textured floor seen from above, with whatever else is given."""
     transform = mi.ScalarTransform4f()
     scene = {
@@ -49,7 +49,7 @@ def _stage(**content: dict) -> mi.Scene:
 
 def _ball(bsdf: dict, sky: dict | None = None) -> mi.Scene:
     lamp = {"lamp": None, "sky": sky} if sky else {}
-    return _stage(ball={"type": "sphere", "radius": 0.8, "center": [0, 0, 0.8], "bsdf": bsdf}, **lamp)
+    return stage(ball={"type": "sphere", "radius": 0.8, "center": [0, 0, 0.8], "bsdf": bsdf}, **lamp)
 
 
 def _even() -> dict:
@@ -57,12 +57,17 @@ def _even() -> dict:
     return {"type": "envmap", "bitmap": _texture(3, 8, 16)["bitmap"]}
 
 
+def rough_glass(lobe: str) -> mi.Scene:
+    """A ball whose reflected or transmitted light is tinted."""
+    return _ball({"type": "roughdielectric", "alpha": 0.3, lobe: 0.6}, sky=_even())
+
+
 def _blend(first: dict, second: dict) -> dict:
     return {"type": "blendbsdf", "weight": 0.4, "first": first, "second": second}
 
 
 def _lit(emitter: dict) -> mi.Scene:
-    return _stage(lamp=None, light=emitter, ball={"type": "sphere", "radius": 0.6, "center": [0, 0, 0.6]})
+    return stage(lamp=None, light=emitter, ball={"type": "sphere", "radius": 0.6, "center": [0, 0, 0.6]})
 
 
 def _spot() -> dict:
@@ -103,8 +108,8 @@ _RED = {"type": "rgb", "value": [0.8, 0.2, 0.1]}
 
 #: name → (scene, parameter direction); everything here moves no visibility boundary
 STILL = {
-    "diffuse texture": (lambda: _stage(), P.random("floor.bsdf.reflectance.data")),
-    "area light": (lambda: _stage(), P.component("lamp.emitter.radiance.value", 0)),
+    "diffuse texture": (lambda: stage(), P.random("floor.bsdf.reflectance.data")),
+    "area light": (lambda: stage(), P.component("lamp.emitter.radiance.value", 0)),
     "conductor roughness": (
         lambda: _ball({"type": "roughconductor", "alpha": 0.25, "material": "Au"}),
         P.uniform("ball.bsdf.alpha.value"),
@@ -159,6 +164,26 @@ STILL = {
     "share of smooth plastic": (
         lambda: _ball(_blend({"type": "plastic", "diffuse_reflectance": _RED}, {"type": "diffuse"}), sky=_even()),
         P.uniform("ball.bsdf.weight.value"),
+    ),
+    "share of smooth plastic over a mirror": (
+        lambda: _ball(_blend({"type": "plastic", "diffuse_reflectance": _RED}, {"type": "conductor"}), sky=_even()),
+        P.uniform("ball.bsdf.weight.value"),
+    ),
+    "share of smooth plastic under thin glass": (
+        lambda: _ball(
+            _blend({"type": "thindielectric"}, {"type": "plastic", "diffuse_reflectance": _RED}), sky=_even()
+        ),
+        P.uniform("ball.bsdf.weight.value"),
+    ),
+    "share of two smooth plastics, twosided": (
+        lambda: _ball(
+            {
+                "type": "twosided",
+                "bsdf": _blend({"type": "plastic", "diffuse_reflectance": _RED}, {"type": "plastic"}),
+            },
+            sky=_even(),
+        ),
+        P.uniform("ball.bsdf.brdf_0.weight.value"),
     ),
     "opacity over a mirror in a blend": (
         lambda: _ball(

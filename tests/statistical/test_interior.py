@@ -7,13 +7,22 @@ import numpy as np
 import pytest
 
 from pbdr.compare.estimators import forward_gradient, reverse_gradient, smooth_adjoint
+from pbdr.compare.perturbations import Perturbation
 from pbdr.compare.references import central_differences
 from pbdr.compare.statistics import assert_unbiased
 
-from .interior_cases import MOVING, STILL
+from .interior_cases import MOVING, STILL, rough_glass
 
 CASES = {**STILL, **MOVING}
-FAST = ("diffuse texture", "mirror tint", "share of a mirror", "environment map", "camera rotation", "room size")
+FAST = (
+    "diffuse texture",
+    "mirror tint",
+    "share of a mirror",
+    "share of smooth plastic over a mirror",
+    "environment map",
+    "camera rotation",
+    "room size",
+)
 
 
 def integrator(interior: str, **properties) -> mi.Integrator:
@@ -59,3 +68,20 @@ def test_mean_equals_central_differences(name):
     reference = central_differences(scene, direction, integrator=integrator("replay"), spp=256, repeats=8)
     samples = [forward_gradient(scene, direction, integrator("replay"), spp=64, seed=seed) for seed in range(8)]
     assert_unbiased(np.stack(samples), reference)
+
+
+@pytest.mark.parametrize("lobe", ["specular_reflectance", "specular_transmittance"])
+def test_tints_of_rough_glass(lobe):
+    """They decide nothing along a path: differences of images from equal random numbers are exact, noise and all."""
+    scene, one, key = rough_glass(lobe), integrator("replay"), f"ball.bsdf.{lobe}.value"
+    parameters = mi.traverse(scene)
+
+    def image(value: float) -> np.ndarray:
+        parameters[key] = type(parameters[key])(value)
+        parameters.update()
+        return np.array(mi.render(scene, integrator=one, spp=16, seed=3), np.float64)
+
+    difference = (image(0.62) - image(0.58)) / 0.04
+    image(0.6)
+    derivative = forward_gradient(scene, Perturbation.uniform(key), one, spp=16, seed=3)
+    np.testing.assert_allclose(derivative, difference, rtol=1e-3, atol=1e-3 * np.abs(difference).max())

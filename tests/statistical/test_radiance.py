@@ -40,7 +40,7 @@ def assert_same_radiance(scene: mi.Scene, **properties) -> None:
 
 @pytest.mark.parametrize("name", resources.scene_names())
 def test_bundled_scenes_render_like_path(name):
-    assert_same_radiance(load_scene(name), max_depth=6)
+    assert_same_radiance(load_scene(name, {"size": "48"}), max_depth=6)
 
 
 @pytest.mark.parametrize("variant", ["llvm_ad_spectral", "llvm_ad_mono"])
@@ -88,6 +88,16 @@ def test_depths_equal_path(max_depth):
     box = mi.cornell_box()
     box["sensor"]["film"].update(width=24, height=24)
     assert_same_radiance(mi.load_dict(box, optimize=False), max_depth=max_depth)
+
+
+def test_directional_areas_are_refused():
+    """Images of 'path' leave their light out without a word, and its derivatives ended in Mitsuba's exception."""
+    lamp = {"type": "sphere", "emitter": {"type": "directionalarea"}}
+    parts = {"type": "scene", "camera": {"type": "perspective"}, "lamp": lamp, "sky": {"type": "constant"}}
+    scene, one = mi.load_dict(parts, optimize=False), mi.load_dict({"type": "pbdr"})
+    for render in (one.render, lambda scene: one.render_forward(scene, None), one.record):
+        with pytest.raises(InputError, match="'lamp' is a 'directionalarea' emitter"):
+            render(scene)
 
 
 def test_media_are_refused():

@@ -8,9 +8,9 @@ import drjit as dr
 import mitsuba as mi
 
 from ...geometry.curves import Curves, Place, Touch, touch
+from ...transport.camera_hits import first_hit
 from ...transport.film import FilmSamples, coverage, has_alpha, in_sampled_area
 from ...transport.memory import hit_fields, hit_of
-from ...transport.path import first_hit
 from ...transport.sensor import camera_rays, pinhole_rays, project, project_first_vertex
 from .base import Segments
 
