@@ -158,7 +158,14 @@ class Recording:
         Returns:
             One for each image. [H, W, C] each
         """
-        return [stack[0] for stack in self.jvp([tangents_of(self._scene)])]
+        return [stack[0] for stack in self.jvp([self.direction()])]
+
+    def direction(self) -> dict:
+        """The direction of the scene's parameters along tangents that what they come from holds, for :meth:`jvp`.
+
+        Each call needs parameters that were put into the scene anew.
+        """
+        return tangents_of(self._scene)
 
     @without_collection
     def jvp(self, directions: Sequence[Mapping[str, dr.ArrayBase]]) -> list[mi.TensorXf]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import drjit as dr
 import drjit.opt
@@ -12,12 +12,14 @@ import numpy as np
 import pydantic
 
 from ..errors import InputError
-from ..transport.tangents import tangents_of
 from .gradients import Seeds, differentiate, sum_of_priors
 from .parameters import Variable
 from .problem import Problem
 from .section import NonNegative, Positive, Section
 from .views.pictures import attached_pictures, evaluated_pictures, recorded_pictures
+
+if TYPE_CHECKING:
+    from ..interior.recording import Recording
 
 #: Numbers that may be unknown where each costs a derivative image
 MOST_COLUMNS = 50
@@ -280,7 +282,7 @@ class _Units:
 
     def __init__(self, problem: Problem, latents: drjit.opt.Optimizer):
         self.latents = latents
-        self._problem = problem
+        self._problem, self._in_scene = problem, []
         self._numbers = [(v.key, k) for v in problem.variables for k in range(dr.width(latents[v.key]))]
 
     def __iter__(self) -> Iterator[None]:
@@ -294,10 +296,10 @@ class _Units:
             self._problem.write_scene(self.latents)
             yield
 
-    @functools.cached_property
-    def in_scene(self) -> list[dict]:
+    def in_scene(self, recording: Recording) -> list[dict]:
         """The directions of the scene's parameters, the same for all views."""
-        return [tangents_of(self._problem.scene) for _ in self]
+        self._in_scene = self._in_scene or [recording.direction() for _ in self]
+        return self._in_scene
 
 
 class _View:
@@ -311,13 +313,17 @@ class _View:
 
     def columns(self) -> tuple[np.ndarray, np.ndarray]:
         """Residuals [N] and their derivatives by each number of all variables, one after the other [N, K]."""
-        images = self._recorded and self._recorded.recording.jvp(self._units.in_scene)[0]
+        images = self._recorded and self._image_columns(self._recorded.recording)
         columns = []
         for position, _ in enumerate(self._units):
             pictures = self._pictures() if images is None else self._recorded_pictures(images[position])
             residuals = self._problem.objective.residuals(pictures["image"])
             columns.append(np.array(dr.forward_to(residuals), np.float64).ravel())
         return np.array(dr.detach(residuals), np.float64).ravel(), np.stack(columns, axis=1)
+
+    def _image_columns(self, recording: Recording) -> mi.TensorXf:
+        """Derivatives of the recorded image by all numbers. [K, H, W, C]"""
+        return recording.jvp(self._units.in_scene(recording))[0]
 
     def _pictures(self) -> dict:
         """Pictures along the tangents that the scene holds."""
