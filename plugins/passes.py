@@ -128,6 +128,8 @@ class GradientPasses(RBIntegrator):
         require_projective(sensor)
         if reason := self.boundary.obstacle(scene):
             raise InputError(reason)
+        if self.boundary.handles_discontinuities:
+            self.experience.look_through(scene, sensor)
         self.boundary.prepare(scene, sensor)
         with dr.suspend_grad():
             memory = self.boundary.memory(self.context(scene, sensor, p, begun))
