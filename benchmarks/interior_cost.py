@@ -1,10 +1,11 @@
 """Cost of one interior gradient against Mitsuba's `prb`, interleaved in one process, and its memory against path depth.
 
-python benchmarks/interior_cost.py
+python benchmarks/interior_cost.py [--scene cornell_box ...] [--rounds 15] [--depths 4 64]
 """
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import time
@@ -17,7 +18,6 @@ import pbdr  # noqa: F401 (registers the integrators)
 from pbdr.scene import load_scene
 from pbdr.scene_parameters import find_parameters
 
-ROUNDS = 15
 #: One material, texture or light of each bundled scene in which nothing moves
 PARAMETERS = {
     "cornell_box": "*.reflectance.value",
@@ -44,15 +44,16 @@ def gradient_seconds(scene: mi.Scene, params: mi.SceneParameters, key: str, inte
     return middle - start, end - middle
 
 
-def compare_cost() -> None:
+def compare_cost(names: list[str], rounds: int) -> None:
     """Print the ratio of gradient times, min–median–max over interleaved rounds."""
-    for name, parameter in PARAMETERS.items():
+    for name in names:
+        parameter = PARAMETERS[name]
         scene = load_scene(name, float_textures=[parameter] if name == "textured_wall" else ())
         params = mi.traverse(scene)
         keys = find_parameters(scene, parameter)
         integrators = [mi.load_dict({"type": kind, "max_depth": 6}) for kind in ("pbdr", "prb")]
         ratios = []
-        for seed in range(ROUNDS + 2):
+        for seed in range(rounds + 2):
             ours, theirs = (gradient_seconds(scene, params, keys[0], i, seed) for i in integrators)
             if seed >= 2:
                 ratios.append((ours[1] / theirs[1], ours[0] / theirs[0]))
@@ -81,8 +82,19 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print a line for each scene, and one about memory."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scene", nargs="*", choices=sorted(PARAMETERS), default=sorted(PARAMETERS))
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--depths", type=int, nargs=2, default=(4, 64), help="of the paths whose memory is compared")
+    options = parser.parse_args()
     mi.set_variant("llvm_ad_rgb")
-    compare_cost()
-    shallow, deep = peak_memory(4), peak_memory(64)
-    print(f"memory           depth 4: {shallow:.0f} MiB, depth 64: {deep:.0f} MiB, {deep / shallow:.2f} ×")
+    compare_cost(options.scene, options.rounds)
+    shallow, deep = (peak_memory(depth) for depth in options.depths)
+    labels = [f"depth {depth}: {peak:.0f} MiB" for depth, peak in zip(options.depths, (shallow, deep), strict=True)]
+    print(f"memory           {', '.join(labels)}, {deep / shallow:.2f} ×")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """Bias and efficiency of the velocity fields of warped area: two tables and a figure.
 
-python benchmarks/velocity_fields.py --output docs/images/velocity_fields.png
+python benchmarks/velocity_fields.py [--seeds 10] [--rays 2 4 ...] [--output docs/images/velocity_fields.png]
 
 One number is asked of each image: the velocity of its centre of brightness, Σ x ∂I, which nothing in these scenes lets
 cancel. Fields take turns, so that other programs slow all of them alike; only ratios of times mean anything.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import time
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import mitsuba as mi
@@ -23,8 +24,6 @@ from pbdr.compare.perturbations import Perturbation
 RAYS = (2, 4, 8, 16, 32, 64)
 REACHES = (0.1, 0.2, 0.4)
 SIZE, SPP = 24, 32
-#: Seeds and samples per pixel of the reference
-REFERENCE = (16, 256)
 
 #: Settings of the field of auxiliary rays, by the name of their curve
 RATIOS = {
@@ -111,14 +110,18 @@ def measure(scene: mi.Scene, estimators: dict[str, mi.Integrator], *, spp: int, 
     }  # fmt: skip
 
 
-def estimators(max_depth: int) -> dict[str, mi.Integrator]:
-    """Everything that is compared, by name; silhouette sampling first."""
+def estimators(max_depth: int, numbers: Sequence[int]) -> dict[str, mi.Integrator]:
+    """Everything that is compared, by name; silhouette sampling first.
+
+    Args:
+        numbers: Of auxiliary rays.
+    """
     found = {"silhouettes": integrator(max_depth, boundary="silhouettes")}
     for reach in REACHES:
         found[f"blend, reach {reach:g}"] = warped(max_depth, "blend", warp_reach=reach)
     found["caps, reach 0.2"] = warped(max_depth, "caps")
     for name, settings in RATIOS.items():
-        for rays in RAYS:
+        for rays in numbers:
             # A jackknife needs two antithetic pairs
             if not (settings.get("warp_jackknife") and rays < 4):
                 found[f"{name}, {rays} rays"] = warped(max_depth, "ratio", warp_rays=rays, **settings)
@@ -147,11 +150,11 @@ def table(results: dict[str, Result], truth: Result) -> str:
     return "\n".join(lines)
 
 
-def draw(axes: np.ndarray, case: str, results: dict[str, Result], truth: Result) -> None:
+def draw(axes: np.ndarray, case: str, results: dict[str, Result], truth: Result, numbers: Sequence[int]) -> None:
     """Bias and efficiency of one case, over the number of auxiliary rays."""
     bias_axis, efficiency_axis = axes
     for k, name in enumerate(RATIOS):
-        rows = [(n, results[f"{name}, {n} rays"]) for n in RAYS if f"{name}, {n} rays" in results]
+        rows = [(n, results[f"{name}, {n} rays"]) for n in numbers if f"{name}, {n} rays" in results]
         rays = np.array([n for n, _ in rows]) * 1.04 ** (k - 1)
         biases = np.array([relative(result, truth) for _, result in rows])
         style = {"marker": "os^"[k], "markersize": 4, "linewidth": 1.2, "color": f"C{k}", "label": name}
@@ -166,7 +169,7 @@ def draw(axes: np.ndarray, case: str, results: dict[str, Result], truth: Result)
         efficiency_axis.axhline(efficiency(result, results), **style)
     for axis in axes:
         axis.set_xscale("log", base=2)
-        axis.set_xticks(RAYS, [str(n) for n in RAYS])
+        axis.set_xticks(numbers, [str(n) for n in numbers])
         axis.grid(alpha=0.3)
     bias_axis.set_title(case, fontsize=10)
     bias_axis.set_ylim(bottom=0)
@@ -178,17 +181,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", default="velocity_fields.png", help="figure")
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--rays", type=int, nargs="+", default=RAYS, help="numbers of auxiliary rays")
+    parser.add_argument(
+        "--reference", type=int, nargs=2, default=(16, 256), help="seeds and samples per pixel of what counts as true"
+    )
     arguments = parser.parse_args()
     mi.set_variant("llvm_ad_rgb")
     all_cases = cases()
     figure, axes = plt.subplots(2, len(all_cases), figsize=(9, 6), layout="constrained", sharex=True)
     for column, (case, (scene, max_depth)) in enumerate(all_cases.items()):
-        seeds, spp = REFERENCE
+        seeds, spp = arguments.reference
         reference = {"silhouettes": integrator(max_depth, boundary="silhouettes")}
         truth = measure(scene, reference, spp=spp, seeds=seeds)["silhouettes"]
-        results = measure(scene, estimators(max_depth), spp=SPP, seeds=arguments.seeds)
+        results = measure(scene, estimators(max_depth, arguments.rays), spp=SPP, seeds=arguments.seeds)
         print(f"\n{case}: {truth.mean:.6g} ± {truth.error:.2g}\n\n{table(results, truth)}", flush=True)
-        draw(axes[:, column], case, results, truth)
+        draw(axes[:, column], case, results, truth, arguments.rays)
     axes[0, 0].set_ylabel("|bias|, % of the truth")
     axes[1, 0].set_ylabel("1 / (variance · time),\nrelative to silhouettes")
     figure.legend(*axes[1, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize=8)

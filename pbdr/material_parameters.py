@@ -3,6 +3,38 @@
 from __future__ import annotations
 
 import mitsuba as mi
+import numpy as np
+
+#: Values at which a material takes one of its lobes no more, by kind and name: paths do not see what changes there
+_ENDS = {
+    "BlendBSDF": {"weight": (0, 1)},
+    "MaskBSDF": {"opacity": (0,)},
+    "Principled": {"metallic": (1,), "sheen": (0,), "clearcoat": (0,), "spec_trans": (1,)},
+    "PrincipledThin": {"spec_trans": (0, 1)},
+}
+
+
+def lobe_ends(quantity: str) -> set[int]:
+    """Values of a quantity at which some material has no derivative by it.
+
+    Example:
+        >>> lobe_ends("metallic")
+        {1}
+    """
+    return {end for ends in _ENDS.values() for end in ends.get(quantity, ())}
+
+
+def obstacle_at_end(parameters: mi.SceneParameters, key: str) -> str:
+    """Why the derivative by a parameter of a material does not exist at its present value; empty if it does."""
+    above = _ancestors(parameters, parameters.properties[key][2])
+    material = next((node for node in above if isinstance(node, mi.BSDF)), None)
+    ends = _ENDS.get(material.class_name(), {}) if material is not None else {}
+    name = next((name for name in key.split(".")[:-1][::-1] if name in ends), None)
+    for end in ends.get(name, ()):
+        if (np.array(parameters[key]) == end).any():
+            inside = 0.001 if end == 0 else 0.999
+            return f"at exactly {end} a lobe of its material is missing, which paths do not see; take {inside} instead"
+    return ""
 
 
 def material_obstacle(parameters: mi.SceneParameters, key: str) -> str:

@@ -11,7 +11,7 @@ import mitsuba as mi
 import numpy as np
 
 from .errors import InputError, suggestion
-from .material_parameters import material_obstacle
+from .material_parameters import material_obstacle, obstacle_at_end
 
 #: Sensors and their parameters that pbdr's integrators attach although Mitsuba marks them as not differentiable
 _ATTACHED_SENSORS = frozenset({"PerspectiveCamera", "ThinLensCamera"})
@@ -55,6 +55,21 @@ def describe_parameters(scene: mi.Scene) -> list[ParameterInfo]:
     parameters = scene_parameters(scene)
     keys = list(parameters.keys())
     return [_describe(parameters, key) for key in keys]
+
+
+def require_derivatives(parameters: mi.SceneParameters, keys: Iterable[str]) -> None:
+    """Refuse derivatives that would be wrong without a word: of parameters that have none, or none at their value.
+
+    Args:
+        keys: What carries derivatives; among them what follows from other parameters.
+    """
+    for key in keys:
+        if parameters.flags(key) & mi.ParamFlags.ReadOnly:
+            continue
+        differentiable, _, reason = _derivative(parameters, key, parameters[key])
+        reason = obstacle_at_end(parameters, key) if differentiable else reason
+        if reason:
+            raise InputError(f"parameter '{key}' cannot be differentiated: {reason}")
 
 
 def find_parameters(scene_or_infos: mi.Scene | Iterable[ParameterInfo], pattern: str) -> list[str]:

@@ -1,7 +1,8 @@
-"""A scene of 16 × 16 pixels with targets and a job, written into a folder."""
+"""A scene of 16 × 16 pixels with targets and a job, written into a folder, and what a run of it leaves."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import mitsuba as mi
@@ -106,3 +107,14 @@ def write_job(folder: Path, **replacements: str) -> Path:
 def line_of(file: Path, text: str) -> int:
     """Number of the first line that holds a text, counted from 1."""
     return next(n for n, line in enumerate(file.read_text().splitlines(), start=1) if text in line)
+
+
+def history(run: Path) -> list[dict]:
+    """What a run says of each of its steps."""
+    return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+
+
+def checkpoint(run: Path) -> dict[str, np.ndarray]:
+    """What a run would go on from."""
+    with np.load(run / "checkpoints" / "latest.npz", allow_pickle=False) as content:
+        return dict(content)

@@ -1,6 +1,6 @@
 """Five inverse problems, solved by plain Mitsuba scripts and with pbdr: lines, and seconds to an error.
 
-python benchmarks/inverse/run.py [--problems material,pose] [--seeds 5] [--write]
+python benchmarks/inverse/run.py [--problems material,pose] [--seeds 5] [--limit 60] [--write]
 python benchmarks/inverse/run.py --tune [--problems material,pose]
 
 Both begin with the same scene file, guess and photographs and take equally many steps at equal learning rates and
@@ -142,21 +142,18 @@ def script(case: Case, folder: str) -> ModuleType:
     return module
 
 
-def run_plain(case: Case, seed: int, settings: Mapping | None = None, watch: Watch | None = None) -> Watch:
+def run_plain(case: Case, seed: int, watch: Watch, settings: Mapping | None = None) -> None:
     """One run of the plain script, with its own settings or others."""
-    module, settings, watch = script(case, "plain"), dict(settings or {}), watch or Watch()
+    module, settings = script(case, "plain"), dict(settings or {})
     if "guiding" in settings:
         module.GUIDING = settings.pop("guiding")
     module.solve(SCENES / case.scene, seed, watch, **settings)
-    return watch
 
 
-def run_pbdr(case: Case, seed: int) -> Watch:
+def run_pbdr(case: Case, seed: int, watch: Watch) -> None:
     """One run of pbdr's job."""
-    watch = Watch()
     problem = script(case, "with_pbdr").problem(SCENES / case.scene, seed=seed, spp_evaluation=1)
     pbdr.optimize(problem, progress=lambda step: watch({key: problem.parameters[key] for key in case.keys}))
-    return watch
 
 
 def reach(watch: Watch, error: Callable[[Values], float], first: float) -> dict[str, float]:
@@ -172,7 +169,7 @@ def tune(case: Case, error: Callable[[Values], float], first: float) -> None:
     module = script(case, "plain")
     spp = inspect.signature(module.solve).parameters["spp"].default
     with contextlib.suppress(TooLong):
-        run_plain(case, 1000, watch=Watch(limit=0))  # compiles
+        run_plain(case, 1000, Watch(limit=0))  # compiles
     best, least = {}, np.inf
 
     def attempt(**change: object) -> bool:
@@ -180,7 +177,7 @@ def tune(case: Case, error: Callable[[Values], float], first: float) -> None:
         # Later it cannot be the best any more
         settings, watch = {**best, **change}, Watch(time.process_time, least)
         with contextlib.suppress(TooLong):
-            run_plain(case, 1000, settings, watch)
+            run_plain(case, 1000, watch, settings)
         found = reach(watch, error, first)
         print(f"    {case.name} {json.dumps(settings)}: {_line([found])}", flush=True)
         took = found["0.1"] if np.isfinite(found["0.1"]) else found["seconds"] * (1 + found["final"])
@@ -230,13 +227,20 @@ def _line(rows: list[dict]) -> str:
     return " | ".join(middle(key) for key in [*(f"{f:g}" for f in FRACTIONS), "seconds", "final"])
 
 
-def rows_of(case: Case, error: Callable[[Values], float], first: float, seeds: int) -> list[str]:
-    """Two lines of the table."""
+def rows_of(case: Case, error: Callable[[Values], float], first: float, seeds: int, limit: float) -> list[str]:
+    """Two lines of the table.
+
+    Args:
+        limit: Seconds after which a run is given up.
+    """
     found: dict[str, list] = {"plain": [], "pbdr": []}
     # The first round compiles; its kernels are cached for all others
     for seed in range(-1, seeds):
         for by, run in {"plain": run_plain, "pbdr": run_pbdr}.items():
-            row = reach(run(case, seed + 1), error, first)
+            watch = Watch(limit=limit)
+            with contextlib.suppress(TooLong):
+                run(case, seed + 1, watch)
+            row = reach(watch, error, first)
             found[by] += [row] if seed >= 0 else []
             gc.collect()
     lines = {"plain": lines_of("plain", case), "pbdr": lines_of("with_pbdr", case)}
@@ -248,6 +252,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problems", default="", help="names with commas between; default all")
     parser.add_argument("--seeds", type=int, default=5, help="runs of each")
+    parser.add_argument("--limit", type=float, default=np.inf, help="seconds after which a run is given up")
     parser.add_argument("--tune", action="store_true", help="look for the plain scripts' best settings")
     parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
     options = parser.parse_args()
@@ -272,7 +277,7 @@ def main() -> None:
             tune(case, error, first)
             continue
         began = time.perf_counter()
-        rows = rows_of(case, error, first, options.seeds)
+        rows = rows_of(case, error, first, options.seeds, options.limit)
         print(*rows, f"({case.name} took {time.perf_counter() - began:.0f} s)", sep="\n", flush=True)
         lines += rows
     if options.write:

@@ -7,11 +7,9 @@ The job is that of cornell_box: eight unknown numbers, one view.
 
 from __future__ import annotations
 
-import argparse
 import time
 
 import drjit as dr
-import mitsuba as mi
 import numpy as np
 import table
 
@@ -23,12 +21,7 @@ from pbdr.optimize.loop import _Run
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
-    options = parser.parse_args()
-    mi.set_variant("llvm_ad_rgb")
-    mi.set_log_level(mi.LogLevel.Error)
+    options = table.start(__doc__, rounds=8)
     entries = load_job("cornell_box").model_dump(exclude_none=True) | {"optimizer": {"type": "levenberg_marquardt"}}
     problem = pbdr.Problem.from_job(check_job(entries))
     run, recorded = _Run(problem), second_order.recorded_pictures

@@ -9,7 +9,6 @@ which are multijitter. At equal time, variances count as falling with 1 / sample
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import time
 from collections.abc import Callable
@@ -134,13 +133,7 @@ def compare(name: str, size: int, spp: int, rounds: int) -> str:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--scene", nargs="*", choices=sorted(PARAMETERS), default=sorted(PARAMETERS))
-    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
-    options = parser.parse_args()
-    mi.set_variant("llvm_ad_rgb")
-    mi.set_log_level(mi.LogLevel.Error)
+    options = table.start(__doc__, PARAMETERS, rounds=15)
     lines = [
         "| scene | pixels | spp | time, stock / pbdr: min – median – max | variance, stock / pbdr | at equal time |",
         "| --- | --- | --- | --- | --- | --- |",

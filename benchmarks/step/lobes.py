@@ -1,6 +1,6 @@
 """Directions drawn by the derivative of a lobe against those of images, at equal samples.
 
-python benchmarks/step/lobes.py [--seeds 64] [--spp 16] [--size 32] [--write]
+python benchmarks/step/lobes.py [--scene cornell_box ...] [--seeds 64] [--spp 16] [--size 32] [--write]
 
 Derivatives by the roughness of a material: as an image, as a gradient whose adjoint is known, and as a whole step of
 `pbdr.step`, whose noise is that of the image as well. The adjoint is that of a mean squared error, with a target whose
@@ -98,21 +98,14 @@ def compare(name: str, α: float, options: argparse.Namespace) -> str:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=64)
-    parser.add_argument("--spp", type=int, default=16)
-    parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
-    options = parser.parse_args()
-    mi.set_variant("llvm_ad_rgb")
-    mi.set_log_level(mi.LogLevel.Error)
+    options = table.start(__doc__, ROUGHNESS, seeds=64, spp=16, size=32)
     lines = [
         "| scene | α | variance of the derivative image, without / with | of the gradient, adjoint known | of a step | "
         "time, with / without: tenth – median – nine tenths | gradient at equal time |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     print(*lines, sep="\n")
-    for name in sorted(ROUGHNESS):
+    for name in options.scene:
         for α in WIDTHS:
             lines.append(compare(name, α, options))
             print(lines[-1], flush=True)

@@ -10,7 +10,6 @@ vertices, one to the next vertex and one to a light each, and does nothing else.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 
@@ -79,14 +78,7 @@ def ray_floor(setup: Setup, integrator: mi.Integrator, spp: int) -> float:
 
 def main() -> None:
     """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scene", nargs="*", choices=sorted(PARAMETERS), default=sorted(PARAMETERS))
-    parser.add_argument("--pixels", type=int, default=0)
-    parser.add_argument("--spp", type=int, default=16)
-    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
-    options = parser.parse_args()
-    mi.set_variant("llvm_ad_rgb")
-    mi.set_log_level(mi.LogLevel.Error)
+    options = table.start(__doc__, PARAMETERS, pixels=0, spp=16)
     lines = [
         "| scene | step | wall | paths | derivative | film and loss | recording, launching | rays alone |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",

@@ -1,14 +1,12 @@
 """Steps that remember earlier steps against steps that do not, at equal samples.
 
-python benchmarks/step/remembering.py [--runs 16] [--spp 8] [--write]
+python benchmarks/step/remembering.py [--scene cornell_box ...] [--runs 16] [--spp 8] [--write]
 
 Parameters go from 0.8 to 0.97 times those of the target in 16 steps, the same way in each run. Variances and
 correlations are those of the last step over the runs; times are of interleaved steps.
 """
 
 from __future__ import annotations
-
-import argparse
 
 import cost
 import drjit as dr
@@ -82,20 +80,14 @@ def compare(name: str, spp: int, runs: int) -> str:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=16)
-    parser.add_argument("--spp", type=int, default=8)
-    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
-    options = parser.parse_args()
-    mi.set_variant("llvm_ad_rgb")
-    mi.set_log_level(mi.LogLevel.Error)
+    options = table.start(__doc__, cost.PARAMETERS, runs=16, spp=8)
     lines = [
         "| scene | variance of the gradient, without / with control variates | with allocation | with both | "
         "correlation of successive gradients: without, with control variates | time, with the three / without |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     print(*lines, sep="\n")
-    for name in sorted(cost.PARAMETERS):
+    for name in options.scene:
         lines.append(compare(name, options.spp, options.runs))
         print(lines[-1], flush=True)
     if options.write:

@@ -1,14 +1,12 @@
 """Variance of a gradient by how samples are divided between image and derivative, without timing anything.
 
-python benchmarks/step/sharing.py [--seeds 24] [--spp 16] [--write]
+python benchmarks/step/sharing.py [--scene cornell_box ...] [--seeds 24] [--spp 16] [--write]
 
 Prints variances over that of independent passes of N samples each for image and derivative: with N/4 for the
 derivative, and with two images of N/2 that serve both. A factor says how far the parameters are from the target's.
 """
 
 from __future__ import annotations
-
-import argparse
 
 import cost
 import mitsuba as mi
@@ -48,16 +46,10 @@ def compare(name: str, factor: float, spp: int, seeds: int) -> str:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=24)
-    parser.add_argument("--spp", type=int, default=16)
-    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
-    options = parser.parse_args()
-    mi.set_variant("llvm_ad_rgb")
-    mi.set_log_level(mi.LogLevel.Error)
+    options = table.start(__doc__, cost.PARAMETERS, seeds=24, spp=16)
     lines = ["| scene | factor | N and N/4 | two times N/2 for both |", "| --- | --- | --- | --- |"]
     print(*lines, sep="\n")
-    for name in sorted(cost.PARAMETERS):
+    for name in options.scene:
         for factor in FACTORS:
             lines.append(compare(name, factor, options.spp, options.seeds))
             print(lines[-1], flush=True)

@@ -26,23 +26,20 @@ class Attachment:
     @classmethod
     def of(cls, scene: mi.Scene) -> Attachment:
         """Look at all shapes, the members of groups, and emitters of a scene."""
-        emitters, moves, lights = list(scene.emitters()), False, []
+        emitters, moves = list(scene.emitters()), False
         shining = []
         for emitter in emitters:
             attached = _attached(emitter)
             # Environments are integrated over fixed directions: what turns them moves nothing
-            moving = {} if emitter.is_environment() else _moving(attached)
-            moves |= bool(moving)
+            moves |= not emitter.is_environment() and not MOTION_KEYS.isdisjoint(attached)
             shape = emitter.get_shape()
             shining.append(bool(attached) or (shape is not None and carries_motion(shape)))
-            lights += attached.values()
 
         def turns(shape: mi.Shape) -> bool:
             nonlocal moves
-            attached = {key: node for key, node in _attached(shape).items() if node not in lights}
-            moving = _moving(attached)
-            moves |= bool(moving)
-            return len(attached) > len(moving)
+            attached = _attached(shape, beside=mi.Emitter)
+            moves |= not MOTION_KEYS.isdisjoint(attached)
+            return not MOTION_KEYS.issuperset(attached)
 
         surfaces = Flags.of_shapes(scene, turns, unknown=True)
         pointers = dr.reinterpret_array(mi.UInt32, mi.EmitterPtr(emitters))
@@ -59,11 +56,18 @@ class Attachment:
         return cls(surfaces, emitters, MovingShapes.of(scene), lamps, False)
 
 
-def _attached(root: mi.Object) -> dict[str, mi.Object]:
-    """Keys of attached parameters at or below an object, with the objects that have them."""
+def _attached(root: mi.Object, *, beside: type | None = None) -> list[str]:
+    """Names of attached parameters at or below an object.
+
+    Args:
+        beside: Kind of objects that do not count, nor do their parts, unless other parts of ``root`` share them.
+    """
     parameters = mi.traverse(root)
-    return {key: parameters.properties[key][2] for key in parameters.keys() if dr.grad_enabled(parameters[key])}  # noqa: SIM118
-
-
-def _moving(attached: dict[str, mi.Object]) -> dict[str, mi.Object]:
-    return {key: node for key, node in attached.items() if key.rsplit(".", 1)[-1] in MOTION_KEYS}
+    found = []
+    for key, value in parameters:
+        if dr.grad_enabled(value):
+            node = parameters.properties[key][2]
+            while beside and node is not None and not isinstance(node, beside):
+                node = parameters.hierarchy[node][0]
+            found += [] if beside and node is not None else [key.rsplit(".", 1)[-1]]
+    return found

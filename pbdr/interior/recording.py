@@ -13,6 +13,7 @@ import mitsuba as mi
 from ..errors import InputError
 from ..geometry.attachment import Attachment
 from ..geometry.rough_lobes import RoughLobes
+from ..scene_parameters import require_derivatives
 from ..transport import film as films
 from ..transport.caveats import clipping_caveats, shading_caveats
 from ..transport.collection import without_collection
@@ -65,6 +66,7 @@ class Experience:
         self.attached = tuple(key for key, value in parameters if dr.grad_enabled(value))
         wanted = self.attached, everything
         if wanted not in self.attachments:
+            require_derivatives(parameters, self.attached)
             attachment = Attachment.of_all(scene) if everything else Attachment.of(scene)
             lobes = RoughLobes.of(scene) if self.follows_lobes else None
             self.attachments[wanted] = dataclasses.replace(attachment, lobes=lobes)

@@ -11,19 +11,25 @@ import mitsuba as mi
 import numpy as np
 
 from ..errors import InputError, suggestion
+from ..material_parameters import lobe_ends
 
 _FRACTION = (0.0, 1.0)
 _ROUGHNESS = (1e-3, 1.0)
 _POSITIVE = (0.0, float("inf"))
 _FREE = (float("-inf"), float("inf"))
 
+#: Of these, nothing but direct light depends on a change from 0: paths end where a surface is black
+_REFLECTANCES = (
+    "reflectance", "base_color", "diffuse_reflectance", "specular_reflectance", "specular_transmittance",
+)  # fmt: skip
+
+#: How far jobs stay away from such values
+_MARGIN = 1e-3
+
 #: Bounds by the name of the quantity that a key ends in
 _BOUNDS = {
-    **dict.fromkeys(
-        ("reflectance", "base_color", "albedo", "diffuse_reflectance", "specular_reflectance", "opacity", "weight"),
-        _FRACTION,
-    ),
-    **dict.fromkeys(("specular_transmittance", "metallic", "specular", "clearcoat", "clearcoat_gloss"), _FRACTION),
+    **dict.fromkeys((*_REFLECTANCES, "albedo", "opacity", "weight"), _FRACTION),
+    **dict.fromkeys(("metallic", "specular", "clearcoat", "clearcoat_gloss"), _FRACTION),
     **dict.fromkeys(("sheen", "sheen_tint", "spec_tint", "anisotropic", "flatness", "spec_trans"), _FRACTION),
     **dict.fromkeys(("alpha", "alpha_u", "alpha_v", "roughness"), _ROUGHNESS),
     "x_fov": (1.0, 179.0),
@@ -41,11 +47,35 @@ def default_bounds(key: str, *, is_environment: bool) -> tuple[float, float]:
         >>> default_bounds("metal.alpha.value", is_environment=False)
         (0.001, 1.0)
     """
-    names = key.split(".")
-    if is_environment and names[-1] == "data":
+    if is_environment and key.endswith(".data"):
         return _POSITIVE
-    quantity = names[-2] if len(names) > 1 and names[-1] in ("value", "data") else names[-1]
-    return _BOUNDS.get(quantity, _FREE)
+    return _BOUNDS.get(_quantity(key), _FREE)
+
+
+def inner_bounds(key: str, bounds: tuple[float, float]) -> tuple[float, float]:
+    """Bounds without the values at which a material takes one of its lobes no more, or a surface is black.
+
+    Paths do not see what changes there, so that descent would never leave these values.
+
+    Example:
+        >>> inner_bounds("ball.bsdf.opacity.value", (0.0, 1.0))
+        (0.001, 1.0)
+    """
+    quantity = _quantity(key)
+    ends = {0} if quantity in _REFLECTANCES else lobe_ends(quantity)
+    low, high = bounds
+    return low + _MARGIN * (low in ends), high - _MARGIN * (high in ends)
+
+
+def _quantity(key: str) -> str:
+    """What a key is about.
+
+    Example:
+        >>> _quantity("wall.bsdf.reflectance.value")
+        'reflectance'
+    """
+    names = key.split(".")
+    return names[-2] if len(names) > 1 and names[-1] in ("value", "data") else names[-1]
 
 
 @dataclasses.dataclass(frozen=True)

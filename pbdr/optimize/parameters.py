@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import InputError
 from ..scene_parameters import assign_parameter, numbers
 from ..seeds import derive_seed
-from .constraints import Reparameterization, default_bounds, find_reparameterization
+from .constraints import Reparameterization, default_bounds, find_reparameterization, inner_bounds
 
 if TYPE_CHECKING:
     from .entries import Initial, ParameterEntry
@@ -154,6 +154,9 @@ def make_variable(
             f"{where}: {name} holds {outside.ravel()[0]:g}, which lies outside of its bounds "
             f"[{bounds[0]:g}, {bounds[1]:g}]"
         )
+    if entry.bounds is None:
+        bounds = inner_bounds(key, bounds)
+        initial = np.clip(initial, *bounds)
     truth = None if entry.true is None else read_values(entry.true, held, f"{where}: 'true' of '{key}'")
     mapping = find_reparameterization(entry.reparameterization, key, bounds)
     # A value that the scene would refuse is refused now, not in the first step

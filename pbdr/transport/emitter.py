@@ -98,13 +98,7 @@ def follow_emitter(
     jacobian = mi.Float(1)
     single_d = ds.d
     if moving:
-        # Find the sampled point on the light again, by a short ray along the light's normal: along the sampled
-        # direction grazing rays miss, and each miss near a corner weighs 1/r
-        with dr.suspend_grad():
-            ε = 1e-5 * (1 + dr.max(dr.abs(ds.p)))
-            ray = mi.Ray3f(ds.p + ds.n * ε, -ds.n, 2 * ε, ds.time, si.wavelengths)
-            pi = scene.ray_intersect_preliminary(ray, coherent=False, active=on_surface)
-        light = material_point(pi, ray, mi.RayFlags.All | mi.RayFlags.dNSdUV, on_surface)
+        pi, light = _sampled_point(scene, si, ds, on_surface)
         on_light = on_surface & light.is_valid()
         # Lights without extent have one sample, which follows them
         single = scene.sample_emitter_direction(si, mi.Point2f(0.5), False, active & ds.delta)[0]
@@ -128,3 +122,16 @@ def follow_emitter(
             kept = dr.detach(getattr(followed, name))
             setattr(followed, name, dr.replace_grad(kept, dr.select(on_light, getattr(reached, name), kept)))
     return followed, measure
+
+
+def _sampled_point(
+    scene: mi.Scene, si: mi.SurfaceInteraction3f, ds: mi.DirectionSample3f, active: mi.Bool
+) -> tuple[mi.PreliminaryIntersection3f, mi.SurfaceInteraction3f]:
+    """The sampled points of area lights as hits, and as material points that follow the lights. [N] each"""
+    # By a short ray along the light's normal: along the sampled direction grazing rays miss, and each miss near a
+    # corner weighs 1/r
+    with dr.suspend_grad():
+        ε = 1e-5 * (1 + dr.max(dr.abs(ds.p)))
+        ray = mi.Ray3f(ds.p + ds.n * ε, -ds.n, 2 * ε, ds.time, si.wavelengths)
+        pi = scene.ray_intersect_preliminary(ray, coherent=False, active=active)
+    return pi, material_point(pi, ray, mi.RayFlags.All | mi.RayFlags.dNSdUV, active)

@@ -20,7 +20,7 @@ def _bright_window() -> mi.Bitmap:
     return mi.Bitmap(sky)
 
 
-def _stage(**content: dict) -> mi.Scene:
+def stage(**content: dict) -> mi.Scene:
     """A textured floor seen from above, with whatever else is given."""
     transform = mi.ScalarTransform4f()
     scene = {
@@ -49,7 +49,7 @@ def _stage(**content: dict) -> mi.Scene:
 
 def _ball(bsdf: dict, sky: dict | None = None) -> mi.Scene:
     lamp = {"lamp": None, "sky": sky} if sky else {}
-    return _stage(ball={"type": "sphere", "radius": 0.8, "center": [0, 0, 0.8], "bsdf": bsdf}, **lamp)
+    return stage(ball={"type": "sphere", "radius": 0.8, "center": [0, 0, 0.8], "bsdf": bsdf}, **lamp)
 
 
 def _even() -> dict:
@@ -67,7 +67,7 @@ def _blend(first: dict, second: dict) -> dict:
 
 
 def _lit(emitter: dict) -> mi.Scene:
-    return _stage(lamp=None, light=emitter, ball={"type": "sphere", "radius": 0.6, "center": [0, 0, 0.6]})
+    return stage(lamp=None, light=emitter, ball={"type": "sphere", "radius": 0.6, "center": [0, 0, 0.6]})
 
 
 def _spot() -> dict:
@@ -108,8 +108,8 @@ _RED = {"type": "rgb", "value": [0.8, 0.2, 0.1]}
 
 #: name → (scene, parameter direction); everything here moves no visibility boundary
 STILL = {
-    "diffuse texture": (lambda: _stage(), P.random("floor.bsdf.reflectance.data")),
-    "area light": (lambda: _stage(), P.component("lamp.emitter.radiance.value", 0)),
+    "diffuse texture": (lambda: stage(), P.random("floor.bsdf.reflectance.data")),
+    "area light": (lambda: stage(), P.component("lamp.emitter.radiance.value", 0)),
     "conductor roughness": (
         lambda: _ball({"type": "roughconductor", "alpha": 0.25, "material": "Au"}),
         P.uniform("ball.bsdf.alpha.value"),

@@ -13,7 +13,7 @@ from pbdr.compare.perturbations import Perturbation
 from pbdr.compare.references import central_differences
 from pbdr.compare.statistics import assert_unbiased
 
-from .test_silhouettes import area, assert_transposes, floating, green, of, sky
+from .silhouette_cases import area, assert_transposes, floating, green, of, sky
 
 P = Perturbation
 

@@ -12,7 +12,7 @@ import pytest
 from pbdr.compare.estimators import forward_gradient, smooth_adjoint
 from pbdr.compare.perturbations import Perturbation
 
-from .test_silhouettes import area, closed_cylinder, equal, glowing, instance, integrator, of, point, sky, stage
+from .silhouette_cases import area, closed_cylinder, equal, glowing, instance, integrator, of, point, sky, stage
 
 #: Scene, what is differentiated, and what moves between gradients beside it
 CASES = {

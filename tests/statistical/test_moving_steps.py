@@ -11,8 +11,8 @@ import pbdr
 from pbdr.compare.estimators import smooth_adjoint
 from pbdr.compare.statistics import assert_unbiased
 
+from .silhouette_cases import area, glowing, integrator, sky, stage
 from .test_recording import attach
-from .test_silhouettes import area, glowing, integrator, sky, stage
 
 KEY = "box.vertex_positions"
 
@@ -24,8 +24,21 @@ def taken(leaf: dr.ArrayBase) -> np.ndarray:
     return found
 
 
-@pytest.mark.parametrize("memory_budget", [1.0, 24 * 24 * 128 * 24 / 2**30])
-@pytest.mark.parametrize("key", [KEY, "camera.to_world", "lamp.to_world"])
+#: GiB; the second leaves room for a few samples per pixel at a time
+BUDGETS = (1.0, 24 * 24 * 128 * 24 / 2**30)
+
+
+@pytest.mark.parametrize(
+    ("key", "memory_budget"),
+    [
+        (KEY, BUDGETS[0]),
+        (KEY, BUDGETS[1]),
+        pytest.param("camera.to_world", BUDGETS[0], marks=pytest.mark.slow),
+        ("camera.to_world", BUDGETS[1]),
+        ("lamp.to_world", BUDGETS[0]),
+        pytest.param("lamp.to_world", BUDGETS[1], marks=pytest.mark.slow),
+    ],
+)
 def test_equals_a_derivative_of_its_own(key, memory_budget):
     """One set of paths, kept or traced again, gives the image and the gradient of its seed."""
     scene, adjoint, seed = stage(area()), mi.TensorXf(smooth_adjoint((24, 24, 3))), dr.opaque(mi.UInt32, 5)
@@ -48,7 +61,7 @@ def test_equals_a_derivative_of_its_own(key, memory_budget):
     [
         pytest.param(lambda: stage(area()), KEY, id="occluder"),
         pytest.param(lambda: stage(area()), "camera.to_world", id="camera"),
-        pytest.param(lambda: stage(sky(), glowing()), "box.to_world", id="glowing disk"),
+        pytest.param(lambda: stage(sky(), glowing()), "box.to_world", id="glowing disk", marks=pytest.mark.slow),
     ],
 )
 def test_products_of_two_images_are_unbiased(build, key):

@@ -40,7 +40,7 @@ def assert_same_radiance(scene: mi.Scene, **properties) -> None:
 
 @pytest.mark.parametrize("name", resources.scene_names())
 def test_bundled_scenes_render_like_path(name):
-    assert_same_radiance(load_scene(name), max_depth=6)
+    assert_same_radiance(load_scene(name, {"size": "48"}), max_depth=6)
 
 
 @pytest.mark.parametrize("variant", ["llvm_ad_spectral", "llvm_ad_mono"])

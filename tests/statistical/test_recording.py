@@ -13,7 +13,7 @@ from pbdr.compare.statistics import assert_unbiased
 from pbdr.interior import recording as recordings
 from pbdr.transport.tangents import attached_copy
 
-from .interior_cases import MOVING, STILL
+from .interior_cases import MOVING, STILL, stage
 
 SPP = 16
 
@@ -174,3 +174,22 @@ def recorded_sum(scene, key, estimator, adjoint, number: int) -> float:
     leaf = attach(scene, key)
     estimator.record(scene, 0, seed(number), SPP).backward([adjoint])
     return float(np.array(dr.grad(leaf)).sum())
+
+
+def test_a_texture_that_a_lamp_shares_with_a_surface():
+    """The surface counts although most of its light comes from elsewhere: replay and recording see all its vertices."""
+    shared = mi.load_dict({"type": "bitmap", "bitmap": mi.Bitmap(np.full((2, 2, 3), 0.5, np.float32)), "raw": True})
+    move = mi.ScalarTransform4f()
+    scene = stage(
+        floor={"type": "rectangle", "bsdf": {"type": "diffuse", "reflectance": shared}},
+        lamp={
+            "type": "rectangle",
+            "to_world": move.translate([0, 0, 2]).rotate([1, 0, 0], 180).scale(0.1),
+            "emitter": {"type": "area", "radiance": shared},
+        },
+        sky={"type": "constant"},
+    )
+    key = next(key for key in mi.traverse(scene).keys() if key.endswith(".data"))  # noqa: SIM118
+    taped = replayed(scene, key, integrator(interior="taped"), adjoint_of(scene))
+    np.testing.assert_allclose(replayed(scene, key, integrator(), adjoint_of(scene)), taped, rtol=1e-3)
+    assert_equals_replay(scene, key)

@@ -7,14 +7,21 @@ import pytest
 
 from pbdr.compare.perturbations import Perturbation
 
-from .test_silhouettes import assert_mean, assert_transposes, sky, stage
+from .silhouette_cases import assert_mean, assert_transposes, sky, stage
 
 VARIANTS = ["llvm_ad_spectral", "llvm_ad_mono"]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("boundary", ["silhouettes", "warped_area"])
-def test_motion(variant, boundary):
+@pytest.mark.parametrize(
+    ("boundary", "variant"),
+    [
+        ("silhouettes", "llvm_ad_mono"),
+        ("warped_area", "llvm_ad_spectral"),
+        pytest.param("silhouettes", "llvm_ad_spectral", marks=pytest.mark.slow),
+        pytest.param("warped_area", "llvm_ad_mono", marks=pytest.mark.slow),
+    ],
+)
+def test_motion(boundary, variant):
     mi.set_variant(variant)
     direction = Perturbation.translate("box.vertex_positions", (1, 0.2, 0.1))
     assert_right(direction, {"type": "pbdr", "max_depth": 3, "boundary": boundary})

@@ -11,7 +11,7 @@ from pbdr.compare.estimators import forward_gradient
 from pbdr.compare.perturbations import Perturbation
 from pbdr.errors import InputError
 
-from .test_silhouettes import CASES, area, assert_mean, assert_transposes, fine_mesh, green, sky, stage
+from .silhouette_cases import CASES, area, assert_mean, assert_transposes, fine_mesh, green, sky, stage
 
 
 def level_set(radius: float = 0.35, **changes) -> dict:

@@ -14,7 +14,13 @@ import pytest
 
 from pbdr.errors import InputError
 from pbdr.optimize import load_job
-from pbdr.optimize.constraints import _BOUNDS, _reparameterizations, default_bounds, find_reparameterization
+from pbdr.optimize.constraints import (
+    _BOUNDS,
+    _reparameterizations,
+    default_bounds,
+    find_reparameterization,
+    inner_bounds,
+)
 from pbdr.optimize.entries import Output, ParameterEntry, PointEntry
 from pbdr.optimize.job import Job, check_job
 from pbdr.optimize.losses import LossEntry, _losses, find_loss
@@ -276,6 +282,19 @@ def test_environment_maps_get_the_columns_that_mitsuba_adds(tmp_path: Path, suff
 )
 def test_default_bounds(key: str, bounds: tuple[float, float]) -> None:
     assert default_bounds(key, is_environment=False) == bounds
+
+
+@pytest.mark.parametrize(
+    ("key", "bounds"),
+    [
+        ("wall.bsdf.reflectance.data", (0.001, 1)),
+        ("ball.bsdf.metallic.value", (0, 0.999)),
+        ("ball.bsdf.weight.value", (0.001, 0.999)),
+        ("ball.bsdf.flatness.value", (0, 1)),
+    ],
+)
+def test_jobs_keep_away_from_values_without_derivative(key: str, bounds: tuple[float, float]) -> None:
+    assert inner_bounds(key, (0.0, 1.0)) == bounds
 
 
 def test_default_bounds_of_environment_maps() -> None:

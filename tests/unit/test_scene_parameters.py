@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import drjit as dr
 import mitsuba as mi
 import numpy as np
 import pytest
@@ -89,6 +90,53 @@ def test_materials_that_have_no_right_derivative(key, bsdf, reason):
 def test_materials_that_have_one(key, bsdf):
     info = material_info(key, bsdf)
     assert info.differentiable and not info.discontinuous
+
+
+def attached(key: str, bsdf: dict) -> tuple[mi.Scene, mi.SceneParameters]:
+    """A scene with a ball, one of whose parameters carries derivatives."""
+    ball = {"type": "sphere", "bsdf": bsdf}
+    scene = mi.load_dict({"type": "scene", "ball": ball, "sky": {"type": "constant"}}, optimize=False)
+    parameters = mi.traverse(scene)
+    dr.enable_grad(parameters[f"ball.bsdf.{key}"])
+    parameters.update()
+    return scene, parameters
+
+
+TWO_COLOURS = {"type": "blendbsdf", "a": {"type": "diffuse"}, "b": {"type": "plastic"}}
+CAMERA = {"type": "perspective", "film": {"type": "hdrfilm", "width": 4, "height": 4}}
+
+
+@pytest.mark.parametrize(
+    ("key", "bsdf", "reason"),
+    [
+        ("alpha", {"type": "roughplastic"}, "tables"),
+        ("metallic.value", {"type": "principled", "metallic": 1.0}, "at exactly 1"),
+        ("sheen.value", {"type": "principled"}, "at exactly 0"),
+        ("spec_trans.value", {"type": "principledthin", "spec_trans": 0.0}, "at exactly 0"),
+        ("opacity.value", {"type": "mask", "opacity": 0.0, "nested": {"type": "diffuse"}}, "take 0.001"),
+        ("weight.value", {**TWO_COLOURS, "weight": 1.0}, "take 0.999"),
+    ],
+)
+def test_wrong_derivatives_are_refused_in_python(key, bsdf, reason):
+    """Nobody asks ``describe_parameters`` before ``mi.render`` and ``pbdr.step``."""
+    scene, parameters = attached(key, bsdf)
+    integrator, camera = mi.load_dict({"type": "pbdr"}), mi.load_dict(CAMERA)
+    with pytest.raises(InputError, match=reason):
+        integrator.render_backward(scene, parameters, dr.zeros(mi.TensorXf, (4, 4, 3)), sensor=camera, spp=1)
+    with pytest.raises(InputError, match=reason):
+        integrator.record(scene, camera, spp=1)
+
+
+@pytest.mark.parametrize(
+    ("key", "bsdf"),
+    [
+        ("opacity.value", {"type": "mask", "opacity": 1.0, "nested": {"type": "diffuse"}}),
+        ("flatness.value", {"type": "principled", "flatness": 0.0}),
+    ],
+)
+def test_ends_that_have_a_derivative(key, bsdf):
+    scene, _ = attached(key, bsdf)
+    mi.load_dict({"type": "pbdr"}).record(scene, mi.load_dict(CAMERA), spp=1)
 
 
 def test_instances_move():
