@@ -3,10 +3,10 @@
 python benchmarks/inverse/run.py [--problems material,pose] [--seeds 5] [--limit 60] [--write]
 python benchmarks/inverse/run.py --tune [--problems material,pose]
 
-Both begin with the same scene file, guess and photographs and take equally many steps at equal learning rates and
-samples; a plain script is what somebody writes who knows Mitsuba well. Runs are interleaved. Loading the scene and
-compiling count, looking at the error does not; what pbdr shows is older by one step. With five seeds and nothing else
-running, material, texture and light take a minute or two each, pose five, shape eight.
+Both begin with the same scene file, guess and photographs; a plain script is what somebody writes who knows Mitsuba
+well. Runs are interleaved. Loading the scene and compiling count, looking at the error does not; large parameters that
+pbdr shows are older by one step. With five seeds and nothing else running, material, texture and light take a minute
+or two each, pose five, shape eight.
 
 ``--tune`` looks for better settings of the plain scripts instead: every guiding where there is one, then other learning
 rates, then fewer samples, each time going on with what reached a tenth of the initial error in the least processor
@@ -34,6 +34,7 @@ import numpy as np
 import pbdr
 from pbdr.errors import InputError
 from pbdr.optimize.meshes.remeshing import surface_distance
+from pbdr.optimize.outcome import Step
 
 HERE = Path(__file__).resolve().parent
 SCENES = HERE.parents[1] / "scenes"
@@ -153,7 +154,14 @@ def run_plain(case: Case, seed: int, watch: Watch, settings: Mapping | None = No
 def run_pbdr(case: Case, seed: int, watch: Watch) -> None:
     """One run of pbdr's job."""
     problem = script(case, "with_pbdr").problem(SCENES / case.scene, seed=seed, spp_evaluation=1)
-    pbdr.optimize(problem, progress=lambda step: watch({key: problem.parameters[key] for key in case.keys}))
+
+    def look(step: Step) -> None:
+        # Small parameters are told whole, as they are after the step; what the scene holds is older by one
+        told = {key: value for key, value in step.parameters.items() if not isinstance(value, dict)}
+        whole = told if set(case.keys) <= set(told) else problem.parameters
+        watch({key: whole[key] for key in case.keys})
+
+    pbdr.optimize(problem, progress=look)
 
 
 def reach(watch: Watch, error: Callable[[Values], float], first: float) -> dict[str, float]:

@@ -9,6 +9,7 @@ import drjit as dr
 import mitsuba as mi
 
 from ..packing import outline, pack, structure_key, unpack
+from .stand_ins import StandIns
 
 #: Functions remembered at once, a few for each view; and recordings of one that are tolerated: some, and one in so many
 #: calls
@@ -56,6 +57,7 @@ class Frozen:
         self._scalars: dict[str, str] = {}
         self._entries: dict[tuple, _Entry] = {}
         self._names: set[str] = set()  #: functions that were called
+        self._stand_ins = StandIns()
 
     def watch(self, scene: mi.Scene, parameters: mi.SceneParameters) -> bool:
         """Look at a scene before its functions are called; forget those of another scene or of one that has changed.
@@ -72,6 +74,7 @@ class Frozen:
         same = same and scalars == self._scalars
         if not same:
             self._parts, self._scalars, self._entries, self._names = parts, scalars, {}, set()
+            self._stand_ins.clear()
         return same
 
     def call(self, name: str, layout: Hashable, function: Callable, scene: mi.Scene, sensor: mi.Sensor, *arguments):
@@ -84,6 +87,7 @@ class Frozen:
             name: What the function does.
             layout: All that its kernels depend on beside the arguments.
         """
+        sensor = self._stand_ins.of(sensor)
         if not self.works:
             return function(scene, sensor, *arguments)
         entry = self._entry((name, id(sensor), layout, structure_key(arguments)), sensor)

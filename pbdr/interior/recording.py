@@ -183,7 +183,6 @@ class Recording:
 
         Each call needs parameters that were put into the scene anew.
         """
-        push_tangents(self._scene)
         return tangents_of(self._scene)
 
     @without_collection
@@ -204,12 +203,15 @@ class Recording:
         """
         self._require_kept({key for direction in directions for key in direction})
         totals = [[mi.TensorXf(0)] * len(directions) for _ in range(self._sets)]
-        for p, layout, outcome in self._recorded():
-            for start in range(0, len(directions), _DIRECTIONS_AT_ONCE):
-                batch = directions[start : start + _DIRECTIONS_AT_ONCE]
-                for k, (camera, δL) in enumerate(self._push(p, layout, outcome, batch), start):
-                    for images, part in zip(totals, self._tangents(camera, δL), strict=True):
-                        images[k] = images[k] + p.weight * part
+        # Tangents that the user's variables may hold are none of these directions
+        attached = {key: dr.detach(value) for key, value in mi.traverse(self._scene) if dr.grad_enabled(value)}
+        with put_values(self._scene, attached):
+            for p, layout, outcome in self._recorded():
+                for start in range(0, len(directions), _DIRECTIONS_AT_ONCE):
+                    batch = directions[start : start + _DIRECTIONS_AT_ONCE]
+                    for k, (camera, δL) in enumerate(self._push(p, layout, outcome, batch), start):
+                        for images, part in zip(totals, self._tangents(camera, δL), strict=True):
+                            images[k] = images[k] + p.weight * part
         return [_stack(images) for images in totals]
 
     @without_collection

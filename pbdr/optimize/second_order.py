@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import drjit as dr
 import drjit.opt
@@ -16,6 +17,9 @@ from .parameters import Variable
 from .problem import Problem
 from .section import NonNegative, Positive, Section
 from .views.pictures import attached_pictures, evaluated_pictures, recorded_pictures
+
+if TYPE_CHECKING:
+    from ..interior.recording import Recording
 
 #: Numbers that may be unknown where each costs a derivative image
 MOST_COLUMNS = 50
@@ -101,8 +105,9 @@ class _LeastSquares(_Method):
         """A, b and the loss rᵀr of the views, whose residuals are normalized accordingly."""
         size = sum(dr.width(latents[v.key]) for v in problem.variables)
         A, b, loss = np.zeros((size, size)), np.zeros(size), 0.0
+        units = _Units(problem, latents)
         for index in views:
-            r, columns = _View(problem, latents, index, spp, seeds).columns()
+            r, columns = _View(problem, units, index, spp, seeds).columns()
             J = columns / np.sqrt(len(views))
             r = r / np.sqrt(len(views))
             A, b, loss = A + J.T @ J, b + J.T @ r, loss + float(r @ r)
@@ -124,7 +129,8 @@ class GaussNewton(_LeastSquares):
         A, b, loss = self.system(problem, latents, views, spp, lambda label, view: seeds(label, view, step))
         if flaw := _not_finite(problem, A, b, loss):
             return loss, flaw
-        _put(problem, latents, _vector(problem, latents) + _solve(A, b, self.options.damping))
+        start = _vector(problem, latents)
+        _put(problem, latents, start + _solve_within(problem, start, A, b, self.options.damping))
         return loss, ""
 
 
@@ -152,7 +158,7 @@ class LevenbergMarquardt(_LeastSquares):
             return loss, flaw
         damping = float(self.state["damping"])
         for _ in range(self.options.trials):
-            _put(problem, latents, start + _solve(A, b, damping))
+            _put(problem, latents, start + _solve_within(problem, start, A, b, damping))
             if _loss(problem, latents, views, spp, seed) + _penalty(problem, latents) < whole:
                 self.state["damping"] = np.array(max(damping / 4, 1e-8))
                 return loss, ""
@@ -271,52 +277,63 @@ def make_method(problem: Problem) -> GaussNewton | LevenbergMarquardt | Lbfgs | 
     return kind(problem, options)
 
 
+class _Units:
+    """One direction for each number of all variables, along which that number alone changes."""
+
+    def __init__(self, problem: Problem, latents: drjit.opt.Optimizer):
+        self.latents = latents
+        self._problem, self._in_scene = problem, []
+        self._numbers = [(v.key, k) for v in problem.variables for k in range(dr.width(latents[v.key]))]
+
+    def __iter__(self) -> Iterator[None]:
+        """Put the variables into the scene, with each direction in turn as their tangent."""
+        for key, k in self._numbers:
+            for variable in self._problem.variables:
+                dr.clear_grad(self.latents[variable.key])
+            tangent = np.zeros(dr.width(self.latents[key]), np.float32)
+            tangent[k] = 1
+            dr.set_grad(self.latents[key], mi.Float(tangent))
+            self._problem.write_scene(self.latents)
+            yield
+
+    def in_scene(self, recording: Recording) -> list[dict]:
+        """The directions of the scene's parameters, the same for all views."""
+        self._in_scene = self._in_scene or [recording.direction() for _ in self]
+        return self._in_scene
+
+
 class _View:
     """Residuals of a view and their derivatives, all from the same paths where these can be recorded."""
 
-    def __init__(self, problem: Problem, latents: drjit.opt.Optimizer, index: int, spp: int, seeds: Seeds):
-        self._problem, self._latents, self._spp = problem, latents, spp
+    def __init__(self, problem: Problem, units: _Units, index: int, spp: int, seeds: Seeds):
+        self._problem, self._units, self._spp = problem, units, spp
         self._view, self._seed = problem.views[index], lambda label: seeds(label, index)
-        problem.write_scene(latents)
-        self._recorded = recorded_pictures(problem, self._view, latents, spp, self._seed, crossed=False)
+        problem.write_scene(units.latents)
+        self._recorded = recorded_pictures(problem, self._view, units.latents, spp, self._seed, crossed=False)
 
     def columns(self) -> tuple[np.ndarray, np.ndarray]:
         """Residuals [N] and their derivatives by each number of all variables, one after the other [N, K]."""
-        numbers = [(v.key, k) for v in self._problem.variables for k in range(dr.width(self._latents[v.key]))]
-        images = None if self._recorded is None else self._image_columns(numbers)
+        images = self._recorded and self._image_columns(self._recorded.recording)
         columns = []
-        for position, number in enumerate(numbers):
-            self._set_unit(number)
-            residuals = self._problem.objective.residuals(self._pictures(images, position)["image"])
+        for position, _ in enumerate(self._units):
+            pictures = self._pictures() if images is None else self._recorded_pictures(images[position])
+            residuals = self._problem.objective.residuals(pictures["image"])
             columns.append(np.array(dr.forward_to(residuals), np.float64).ravel())
         return np.array(dr.detach(residuals), np.float64).ravel(), np.stack(columns, axis=1)
 
-    def _set_unit(self, number: tuple[str, int]) -> None:
-        """Give one number of one variable the tangent 1, all others 0."""
-        key, k = number
-        for variable in self._problem.variables:
-            dr.set_grad(self._latents[variable.key], 0)
-        tangent = np.zeros(dr.width(self._latents[key]), np.float32)
-        tangent[k] = 1
-        dr.set_grad(self._latents[key], mi.Float(tangent))
-
-    def _image_columns(self, numbers: Sequence[tuple[str, int]]) -> mi.TensorXf:
+    def _image_columns(self, recording: Recording) -> mi.TensorXf:
         """Derivatives of the recorded image by all numbers. [K, H, W, C]"""
-        directions = []
-        for number in numbers:
-            self._set_unit(number)
-            self._problem.write_scene(self._latents)
-            directions.append(self._recorded.recording.direction())
-        return self._recorded.recording.jvp(directions)[0]
+        return recording.jvp(self._units.in_scene(recording))[0]
 
-    def _pictures(self, columns: mi.TensorXf | None, position: int) -> dict:
-        """Pictures with tangents."""
-        if columns is None:
-            self._problem.write_scene(self._latents)
-            return attached_pictures(self._problem, self._view, self._latents, self._spp, self._seed)
+    def _pictures(self) -> dict:
+        """Pictures along the tangents that the scene holds."""
+        return attached_pictures(self._problem, self._view, self._units.latents, self._spp, self._seed)
+
+    def _recorded_pictures(self, tangent: mi.TensorXf) -> dict:
+        """Pictures of the recorded image along its tangent."""
         image = dr.detach(self._recorded.leaves[0])
         dr.enable_grad(image)
-        dr.set_grad(image, columns[position])
+        dr.set_grad(image, tangent)
         return self._recorded.compare([image])
 
 
@@ -357,6 +374,16 @@ def _put(problem: Problem, latents: drjit.opt.Optimizer, vector: np.ndarray, *, 
         start += size
 
 
+def _project(problem: Problem, vector: np.ndarray) -> np.ndarray:
+    """The nearest numbers within bounds."""
+    parts, start = [], 0
+    for variable in problem.variables:
+        size = dr.width(variable.latent(variable.initial))
+        parts.append(np.array(variable.project(mi.Float(vector[start : start + size].astype(np.float32))), np.float64))
+        start += size
+    return np.concatenate(parts)
+
+
 def _prior_derivatives(problem: Problem, latents: drjit.opt.Optimizer) -> tuple[np.ndarray, np.ndarray]:
     """Gradient g of the priors by all variables, and of their Hessian H, from differences of g, what curves upward."""
     start = _vector(problem, latents)
@@ -387,6 +414,23 @@ def _solve(A: np.ndarray, b: np.ndarray, damping: float) -> np.ndarray:
     step = np.zeros(len(b))
     reduced = A[np.ix_(seen, seen)] + damping * np.diag(diagonal[seen])
     step[seen] = -np.linalg.lstsq(reduced, b[seen], rcond=1e-10)[0]
+    return step
+
+
+def _solve_within(problem: Problem, start: np.ndarray, A: np.ndarray, b: np.ndarray, damping: float) -> np.ndarray:
+    """The step within bounds: numbers that would pass a bound go half the way to it, others take that into account.
+
+    On a bound the linear model often says nothing any more, as at a roughness of almost 0.
+    """
+    free, step = np.full(len(b), True), np.zeros(len(b))
+    while free.any():
+        step[free] = _solve(A[np.ix_(free, free)], b[free] + A[np.ix_(free, ~free)] @ step[~free], damping)
+        bounded = _project(problem, start + step) - start
+        outside = free & (np.abs(bounded - step) > 1e-5 * np.maximum(np.abs(step), 1e-3))
+        if not outside.any():
+            break
+        step[outside] = bounded[outside] / 2
+        free &= ~outside
     return step
 
 

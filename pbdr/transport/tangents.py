@@ -77,9 +77,23 @@ def attached_copy(value):
 
 
 def tangents_of(scene: mi.Scene) -> dict:
-    """Tangents that parameters of a scene hold, by key; of transforms those of the matrix."""
+    """The direction along which tangents of the user's variables move a scene: by key, of transforms of the matrix.
+
+    Needs parameters that were put into the scene anew. What is known to stay is left out.
+    """
+    push_tangents(scene)
     values = {key: value for key, value in mi.traverse(scene) if dr.grad_enabled(value)}
-    return {key: dr.grad(_storage(value)) for key, value in values.items()}
+    tangents = {key: dr.grad(_storage(value)) for key, value in values.items()}
+    return {key: tangent for key, tangent in tangents.items() if not _is_zero(tangent)}
+
+
+def _is_zero(value: dr.ArrayBase) -> bool:
+    """Whether all numbers are literally 0."""
+    if dr.is_tensor_v(value):
+        return _is_zero(value.array)
+    if dr.depth_v(value) > 1:
+        return all(map(_is_zero, value))
+    return value.state == dr.VarState.Literal and value[0] == 0
 
 
 def _storage(value):

@@ -156,7 +156,12 @@ def test_many_directions_are_many_derivatives(memory_budget):
     patterns = np.random.default_rng(2).uniform(-1, 1, (9, *shape)).astype(np.float32)
     directions = [{direction.key: mi.TensorXf(pattern)} for pattern in patterns]
     directions += [{keys[1]: mi.Color3f(1, 0, 0)}, {direction.key: mi.TensorXf(patterns[0]), keys[1]: mi.Color3f(1)}]
+    first = np.array(recording.jvp(directions[:1])[0])[0]
+    # What the variables hold is no part of these
+    for key in keys:
+        dr.set_grad(params[key], 1)
     together = np.array(recording.jvp(directions)[0])
+    np.testing.assert_allclose(together[0], first, rtol=1e-4, atol=1e-5 * np.abs(first).max())
     assert together.shape == (11, *recording.images[0].shape)
     for k in (0, 8, 9, 10):
         alone = np.array(recording.jvp([directions[k]])[0])[0]

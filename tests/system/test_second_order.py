@@ -13,7 +13,7 @@ import pbdr
 from pbdr.errors import InputError
 from pbdr.optimize.gradients import differentiate
 from pbdr.optimize.loop import _Run
-from pbdr.optimize.second_order import _loss, _prior_derivatives, _put, _View
+from pbdr.optimize.second_order import _loss, _prior_derivatives, _put, _Units, _View
 from pbdr.scene import load_scene
 
 from ..ball import write_ball_job
@@ -55,7 +55,7 @@ def test_columns_are_the_transpose_of_the_gradient(tmp_path: Path, photo: np.nda
     """Jᵀr from columns is half of the gradient from reverse mode, at equal random numbers."""
     made = problem(tmp_path, photo, {WALL: {"initial": 0.4}, ALPHA: {"initial": 0.2}}, {"type": "lbfgs"}, 1)
     run = _Run(made)
-    view = _View(made, run.optimizer, 0, 16, run._seed)
+    view = _View(made, _Units(made, run.optimizer), 0, 16, run._seed)
     residuals, columns = view.columns()
     # Steps compare their trials with the loss of the residuals
     assert residuals @ residuals == pytest.approx(_loss(made, run.optimizer, [0], 16, run._seed), rel=1e-5)
@@ -86,6 +86,14 @@ def test_lbfgs_with_a_prior(tmp_path: Path, photo: np.ndarray) -> None:
     assert np.abs(strong - 0.4).max() < 0.02
     half = colour(0.02)
     assert (np.abs(half - 0.4) < np.abs(weak - 0.4)).all() and (np.abs(half - 0.4) > np.abs(strong - 0.4)).all()
+
+
+@pytest.mark.parametrize("kind", ["levenberg_marquardt", "gauss_newton"])
+def test_steps_do_not_end_on_bounds(kind: str) -> None:
+    """The first step wants a roughness below 0, where images say nothing about it any more."""
+    changes = {"optimizer": {"type": kind}, "spp": 4}
+    found = pbdr.optimize(pbdr.Problem.from_job("cornell_box", changes), steps=4).parameters
+    assert all(entry["error"] < 0.1 * np.max(entry["true"]) + 0.03 for entry in found.values()), found
 
 
 @pytest.mark.parametrize("kind", ["levenberg_marquardt", "gauss_newton"])

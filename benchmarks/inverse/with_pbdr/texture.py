@@ -11,5 +11,5 @@ def problem(folder, **settings):
     views = [{"sensor": name, "target": str(folder / f"targets/{name}.exr")} for name in ("front", "side")]
     unknowns = {KEY: {"initial": 0.5, "learning_rate": 0.06}}
     settings |= {"integrator": {"type": "pbdr", "max_depth": 4}}
-    settings |= {"steps": 80, "spp": 9, "loss": "l2", "optimizer": ADAM}
+    settings |= {"steps": 80, "spp": 4, "loss": "l2", "optimizer": ADAM}
     return pbdr.Problem.from_scene(load_scene(folder, float_textures=[KEY]), unknowns, views=views, **settings)
