@@ -130,6 +130,8 @@ class GradientPasses(RBIntegrator):
         if reason := self.boundary.obstacle(scene):
             raise InputError(reason)
         self.boundary.prepare(scene, sensor)
+        if self.boundary.handles_discontinuities:
+            self.experience.look_through(scene, sensor)
         with dr.suspend_grad():
             memory = self.boundary.memory(self.context(scene, sensor, p, begun))
         opening, before, crosses = self._call("open", self._open, scene, sensor, p, begun, memory)

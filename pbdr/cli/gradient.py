@@ -98,11 +98,11 @@ def _choose_integrator(scene: mi.Scene, key: str, spec: str | None, max_depth: i
 
     info = next(info for info in describe_parameters(scene) if info.key == key)
     if spec is None:
-        own = scene.integrator()
-        if not (obstacle := refusal(own, scene, info)):
-            return own, "the scene’s integrator"
-        spec = "pbdr"
-        print(f"pbdr takes the place of the scene's integrator: {obstacle.split(';')[0]}", file=sys.stderr)
+        own, spec = scene.integrator(), "pbdr"
+        if own is not None:
+            if not (obstacle := refusal(own, scene, info)):
+                return own, "the scene’s integrator"
+            print(f"pbdr takes the place of the scene's integrator: {obstacle.split(';')[0]}", file=sys.stderr)
     chosen = estimator_integrator(spec, max_depth)
     if obstacle := refusal(chosen, scene, info):
         print(f"warning: {obstacle}", file=sys.stderr)

@@ -27,7 +27,7 @@ from .statistics import signal_scale
 from .step_choice import Pilot, run_pilot
 
 #: Changes when the meaning of a stored file does.
-_FORMAT = 3
+_FORMAT = 4
 
 
 @dataclasses.dataclass(frozen=True)

@@ -62,7 +62,10 @@ class Perturbation:
 
     @classmethod
     def random(cls, key: str, *, seed: int = 0, step: float | None = None) -> Perturbation:
-        """Add t or -t to every entry, by fixed random signs: one number that sees a whole large array."""
+        """Add t or -t to every entry, by fixed random signs: one number that sees a whole large array.
+
+        Vertices of a mesh that lie on each other get the same signs.
+        """
         return cls(key, "random", seed=seed, step=step)
 
     @classmethod
@@ -155,6 +158,8 @@ class Curve:
         else:
             self._check_addition()
             self.tangent = self._tangent()
+            if self.is_vertex_buffer:
+                self._speak_of_cracks()
         self.step = perturbation.step if perturbation.step is not None else self._default_step(scene)
         if not (np.isfinite(self.step) and self.step > 0):
             raise InputError(f"'{key}': the step must be a positive number, got {self.step}")
@@ -240,7 +245,8 @@ class Curve:
             return np.ones(size, np.float32)
         if direction.kind == "random":
             generator = np.random.default_rng(derive_seed(direction.seed, "direction", direction.key))
-            return generator.choice(np.float32([-1, 1]), size)
+            signs = generator.choice(np.float32([-1, 1]), size)
+            return signs.reshape(-1, 3)[self._same_point()].ravel() if self.is_vertex_buffer else signs
         if direction.kind == "tangent":
             if len(direction.tangent) != size:
                 raise InputError(f"'{direction.key}' has {size} entries, but the tangent has {len(direction.tangent)}")
@@ -253,6 +259,21 @@ class Curve:
         tangent = np.zeros(size, np.float32)
         tangent[np.ravel_multi_index(index, extent)] = 1
         return tangent
+
+    def _same_point(self) -> np.ndarray:
+        """For each vertex one that lies at the same place, the same for all that do. [V]"""
+        first, point = mesh.weld(np.array(self.base, np.float64).reshape(-1, 3))
+        return first[point]
+
+    def _speak_of_cracks(self) -> None:
+        """Warn if vertices that lie on each other move apart."""
+        velocity = self.tangent.reshape(-1, 3)
+        if (velocity != velocity[self._same_point()]).any():
+            mi.Log(
+                mi.LogLevel.Warn,
+                f"'{self.perturbation.label}' moves vertices apart that lie on each other: a crack opens, and there is "
+                "no derivative but one for each sense of the motion; move all copies of a vertex together",
+            )
 
     def _center(self) -> np.ndarray:
         """The fixed point of rotations and scalings, world space. [3]"""

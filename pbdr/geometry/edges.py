@@ -9,6 +9,7 @@ import mitsuba as mi
 import numpy as np
 
 from . import mesh
+from .junctions import split_borders
 from .placements import Placements
 
 
@@ -46,26 +47,42 @@ class Edge:
 
 
 def mesh_edges(positions: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Edges of a triangle mesh after welding: start, end, left, right as indices into ``positions``. [E, 4]"""
+    """Edges of a triangle mesh after welding: start, end, left, right as indices into ``positions``. [E, 4]
+
+    An edge with vertices of other faces in its middle is as many edges.
+    """
     representative, point = mesh.weld(positions)
     faces = representative[point][faces]
     faces = faces[(faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])]
 
-    # Three half-edges a face, sorted so that the two of one edge become neighbours
-    corners = np.concatenate([np.roll(faces, -k, axis=1) for k in range(3)])
-    low, high = np.minimum(corners[:, 0], corners[:, 1]), np.maximum(corners[:, 0], corners[:, 1])
+    # Three half-edges a face
+    inner, borders = _paired(np.concatenate([np.roll(faces, -k, axis=1) for k in range(3)]))
+    if len(borders):
+        met, borders = _paired(split_borders(positions, borders))
+        inner = np.concatenate([inner, met])
+    return np.concatenate([inner, np.column_stack([borders, borders[:, 2]])])
+
+
+def _paired(half_edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Edges that two faces share, and what is left: where there is one face, or a fan of many, each has a border.
+
+    Args:
+        half_edges: Two ends in any order and the opposite corner. [H, 3]
+
+    Returns:
+        Start, end and both opposite corners [E, 4]; start, end and the opposite corner [B, 3].
+    """
+    # Sorted so that the two of one edge become neighbours
+    low, high = np.minimum(half_edges[:, 0], half_edges[:, 1]), np.maximum(half_edges[:, 0], half_edges[:, 1])
     order = np.lexsort((high, low))
-    low, high, opposite = low[order], high[order], corners[order, 2]
+    low, high, opposite = low[order], high[order], half_edges[order, 2]
     first = np.concatenate([[True], (low[1:] != low[:-1]) | (high[1:] != high[:-1])]) if len(low) else low.astype(bool)
     starts = np.flatnonzero(first)
     counts = np.diff([*starts, len(low)])
-
-    # Two faces make an inner edge; one face, or a fan of many, contributes one border for each face
     inner = starts[counts == 2]
     pairs = np.stack([low[inner], high[inner], opposite[inner], opposite[inner + 1]], axis=1)
     single = np.flatnonzero(np.repeat(counts != 2, counts))
-    borders = np.stack([low[single], high[single], opposite[single], opposite[single]], axis=1)
-    return np.concatenate([pairs, borders])
+    return pairs, np.stack([low[single], high[single], opposite[single]], axis=1)
 
 
 def build_edges(scene: mi.Scene) -> EdgeTable | None:

@@ -15,6 +15,7 @@ from ..geometry.attachment import Attachment
 from ..geometry.rough_lobes import RoughLobes
 from ..scene_parameters import require_derivatives
 from ..transport import film as films
+from ..transport.caveats import clipping_caveats, shading_caveats
 from ..transport.collection import without_collection
 from ..transport.path import PathResult
 from ..transport.tangents import attached_copy, push_tangents, tangents_of
@@ -50,6 +51,8 @@ class Experience:
     attached: tuple[str, ...] = ()  #: keys that carried derivatives when it was last asked
     #: By attached keys, and whether everything counts
     attachments: dict[tuple[tuple[str, ...], bool], Attachment] = dataclasses.field(default_factory=dict)
+    views: set[tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=set)  #: sensors, with attached keys
+    said: set[str] = dataclasses.field(default_factory=set)  #: what the log has been told
 
     def attachment(self, scene: mi.Scene, *, everything: bool = False) -> Attachment:
         """What of a scene carries derivatives, or may be given some; asking each shape takes long, so answers are kept.
@@ -67,7 +70,22 @@ class Experience:
             attachment = Attachment.of_all(scene) if everything else Attachment.of(scene)
             lobes = RoughLobes.of(scene) if self.follows_lobes else None
             self.attachments[wanted] = dataclasses.replace(attachment, lobes=lobes)
+            if not everything:
+                self.say(shading_caveats(scene))
         return self.attachments[wanted]
+
+    def look_through(self, scene: mi.Scene, sensor: mi.Sensor) -> None:
+        """Warn of surfaces that the camera cuts, once for each sensor and all that is attached."""
+        if (asked := (sensor.id(), self.attached)) not in self.views:
+            self.views.add(asked)
+            self.say(clipping_caveats(scene, sensor))
+
+    def say(self, sentences: Sequence[str]) -> None:
+        """Warn, once of each."""
+        for sentence in sentences:
+            if sentence not in self.said:
+                mi.Log(mi.LogLevel.Warn, sentence)
+        self.said.update(sentences)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -112,6 +112,25 @@ def glowing() -> dict:
     return {"box": {"type": "disk", "to_world": to_world, "emitter": {"type": "area", "radiance": 6.0}}}
 
 
+def mesh(points: np.ndarray, faces: np.ndarray, *, smooth: bool = False) -> dict:
+    """A mesh of green material."""
+    props = mi.Properties()
+    props["bsdf"] = mi.load_dict(green())
+    made = mi.Mesh("box", len(points), len(faces), props=props, has_vertex_normals=smooth)
+    params = mi.traverse(made)
+    params["vertex_positions"] = np.float32(points).ravel()
+    params["faces"] = np.uint32(faces).ravel()
+    params.update()
+    return {"box": made}
+
+
+def tetrahedron_with_a_junction() -> dict:
+    """One face is two, which meet in the middle of its neighbour's edge."""
+    points = np.array([[-0.6, -0.5, 0.5], [0.7, -0.5, 0.6], [0, 0.6, 0.5], [0, 0, 1.6]])
+    points = np.concatenate([points, [(points[0] + points[1]) / 2]])
+    return mesh(points, np.array([[0, 4, 2], [4, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]])[:, ::-1])
+
+
 def fine_mesh(rings: int = 24, *, smooth: bool = False) -> dict:
     """A ball of 4 rings (rings − 1) triangles, of which few are near a silhouette."""
     columns = 2 * rings
@@ -124,14 +143,7 @@ def fine_mesh(rings: int = 24, *, smooth: bool = False) -> dict:
     for a in columns * np.arange(rings - 2):
         b = a + columns
         faces += [np.stack([a + j, b + j, b + k], 1), np.stack([a + j, b + k, a + k], 1)]
-    props = mi.Properties()
-    props["bsdf"] = mi.load_dict(green())
-    mesh = mi.Mesh("box", len(points), sum(map(len, faces)), props=props, has_vertex_normals=smooth)
-    params = mi.traverse(mesh)
-    params["vertex_positions"] = np.float32(points).ravel()
-    params["faces"] = np.uint32(np.concatenate(faces)).ravel()
-    params.update()
-    return {"box": mesh}
+    return mesh(points, np.concatenate(faces), smooth=smooth)
 
 
 def ball_lamp() -> dict:
@@ -171,6 +183,10 @@ CASES = {
     "sphere at rest, moving light": (lambda: stage(area(), of("sphere")), P.translate("lamp.to_world", (1, 0.5, 0.2))),
     "sphere below a sphere": (lambda: stage(ball_lamp(), of("sphere")), P.translate("lamp.to_world", (1, 0.5, 0.2))),
     "fine mesh": (lambda: stage(area(), fine_mesh()), P.translate("box.vertex_positions", (1, 0.2, 0.1))),
+    "vertex in the middle of an edge": (
+        lambda: stage(area(), tetrahedron_with_a_junction()),
+        P.translate("box.vertex_positions", (1, 0.2, 0.1)),
+    ),
     "disk": (lambda: stage(area(), of("disk")), P.rotate("box.to_world", (1, 0.3, 0))),
     "cylinder": (lambda: stage(area(), of("cylinder")), P.rotate("box.to_world", (1, 0.3, 0.2))),
     "cylinder, point light": (lambda: stage(point(), of("cylinder")), P.translate("box.to_world", (1, 0.2, 0.1))),

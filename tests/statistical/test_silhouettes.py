@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pbdr.compare.estimators import forward_gradient, reverse_gradient, smooth_adjoint
+from pbdr.compare.observation import recorded_warnings
 from pbdr.errors import InputError
 from pbdr.transport import levels
 
@@ -17,6 +18,7 @@ from .silhouette_cases import (
     assert_mean,
     assert_transposes,
     equal,
+    fine_mesh,
     floating,
     integrator,
     sky,
@@ -165,6 +167,52 @@ def test_without_boundary_term_is_biased():
     build, direction = CASES["occluder, area light"]
     scene = build()
     assert_mean(scene, direction, integrator("none"))
+
+
+def strongly_mapped() -> mi.Scene:
+    """A floor with normals that lean up to 40 degrees, seen from the side."""
+    normals = np.random.default_rng(7).uniform(-1, 1, (8, 8, 3))
+    normals = np.concatenate([0.6 * normals[..., :2], np.ones((8, 8, 1))], axis=2)
+    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+    bitmap = {"type": "bitmap", "raw": True, "bitmap": mi.Bitmap(np.float32(0.5 + 0.5 * normals))}
+    bsdf = {"type": "normalmap", "normalmap": bitmap, "nested": {"type": "diffuse"}}
+    return stage(area(), {"box": {"type": "rectangle", "to_world": floor_at(0.01), "bsdf": bsdf}})
+
+
+def floor_at(height: float) -> mi.ScalarTransform4f:
+    return mi.ScalarTransform4f().translate([0, 0, height]).scale(6)
+
+
+LEFT_OUT = {
+    "coarse vertex normals": (
+        lambda: stage(area(), fine_mesh(4, smooth=True)),
+        P.translate("lamp.to_world", (1, 0.5, 0.2)),
+    ),
+    "normal map": (strongly_mapped, P.random("box.bsdf.normalmap.data")),
+    "near plane": (lambda: stage(area(), near_clip=4.1), P.translate("box.vertex_positions", (1, 0.2, 0.1))),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LEFT_OUT)
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="said before rendering, and in docs/silhouettes.md")
+def test_what_is_left_out(name):
+    build, direction = LEFT_OUT[name]
+    assert_mean(build(), direction, integrator(max_depth=2), spp=256)
+
+
+def test_what_is_left_out_is_said():
+    """Once for each integrator, however many gradients it computes."""
+    build, direction = LEFT_OUT["near plane"]
+    scene, one = build(), integrator()
+    mi.set_log_level(mi.LogLevel.Warn)
+    try:
+        with recorded_warnings() as said:
+            for seed in range(2):
+                forward_gradient(scene, direction, one, spp=1, seed=seed)
+    finally:
+        mi.set_log_level(mi.LogLevel.Error)
+    assert sum("the near clipping plane of sensor 'camera' cuts shape 'box'" in sentence for sentence in said) == 1
 
 
 def grid() -> dict:

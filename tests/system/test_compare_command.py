@@ -235,6 +235,29 @@ def test_a_derivative_that_the_scenes_integrator_leaves_out_is_taken_from_pbdr(p
     assert np.abs(images["pbdr"] - images["prb"]).max() > 0.1
 
 
+def test_what_a_derivative_leaves_out_is_said_in_one_line(pbdr_command, tmp_path):
+    """Of a scene without an integrator, whose camera cuts a box open."""
+    file = tmp_path / "cut.xml"
+    file.write_text(
+        """<scene version="3.0.0">
+        <sensor type="perspective" id="camera"><float name="near_clip" value="4"/>
+            <transform name="to_world"><lookat origin="0,-4.5,1" target="0,0,0" up="0,0,1"/></transform>
+            <film type="hdrfilm"><integer name="width" value="8"/><integer name="height" value="8"/></film>
+        </sensor>
+        <shape type="cube" id="box"/>
+        <emitter type="constant"/>
+        </scene>"""
+    )
+    arguments = ("gradient", file, "--param", "box.vertex_positions", "--spp", "1", "-o", tmp_path / "a.exr")
+    cut = "warning: the near clipping plane of sensor 'camera' cuts shape 'box' in view"
+    outcome = pbdr_command(*arguments, "--translate", "1,0,0")
+    assert outcome.code == 0, outcome.stderr
+    (line,) = outcome.stderr.splitlines()
+    assert line.startswith(cut)
+    crack, line = pbdr_command(*arguments, "--component", "3").stderr.splitlines()
+    assert crack.startswith("warning: 'box.vertex_positions[3]' moves vertices apart") and line.startswith(cut)
+
+
 def test_gradient_takes_a_sensors_id_and_any_path_length(pbdr_command, scene_file, tmp_path):
     arguments = (
         "gradient",

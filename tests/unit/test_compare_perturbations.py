@@ -184,3 +184,23 @@ def test_what_a_job_is_checked_along(job, labels, reference):
     cases, _ = _job_cases(job, {})
     assert [case.direction.label for case in cases] == labels
     assert {case.reference for case in cases} == {reference}
+
+
+def test_copies_of_a_vertex_move_together(monkeypatch):
+    """A cube has three of each corner; moving one of them opens a crack, which has no derivative."""
+    parts = {"type": "scene", "camera": {"type": "perspective"}, "box": {"type": "cube"}}
+    cube = mi.load_dict(parts, optimize=False)
+    said = []
+    monkeypatch.setattr(mi, "Log", lambda level, text: said.append(text))
+    key = "box.vertex_positions"
+    curve = Perturbation.random(key).bind(cube)
+    pairs = list(zip(np.array(curve.base).reshape(-1, 3), curve.tangent.reshape(-1, 3), strict=True))
+    velocities = {tuple(corner): velocity for corner, velocity in pairs}
+    assert len(velocities) == 8
+    assert all((velocity == velocities[tuple(corner)]).all() for corner, velocity in pairs)
+    assert len({tuple(velocity) for velocity in velocities.values()}) > 1
+    Perturbation.uniform(key).bind(cube)
+    Perturbation.translate(key, (1, 0, 0)).bind(cube)
+    assert not said
+    Perturbation.component(key, 4).bind(cube)
+    assert "'box.vertex_positions[4]' moves vertices apart" in said[0]
