@@ -27,6 +27,7 @@ import mitsuba as mi
 from ..errors import InputError, suggestion
 from ..geometry.curves import ROUND_SHAPES, Curves, build_curves
 from ..geometry.edges import placed_shapes
+from ..geometry.topology import Topology
 from ..transport import levels
 from ..transport.context import Context
 from ..transport.film import Source
@@ -99,7 +100,7 @@ class Silhouettes(BoundaryTerm):
                 f"'boundary_guide' is '{self.boundary_guide}', which does not exist"
                 f"{suggestion(self.boundary_guide, GUIDES)}"
             )
-        self._topology: tuple | None = None
+        self._topology = Topology()
         self._curves: Curves | None = None
         self._guides: dict[str, dict[str, Recollection[guide.Memory]]] = {}  # by sensor and kind
         self._levels: dict[str, Recollection[levels.Memory]] = {}  # by sensor
@@ -110,12 +111,8 @@ class Silhouettes(BoundaryTerm):
                 f"sensor '{sensor.id()}' is a {kind}; boundary = 'silhouettes' needs a 'perspective' sensor, "
                 "and boundary = 'none' leaves silhouettes out"
             )
-        topology = tuple(
-            (shape.id(), shape.class_name(), *((s.vertex_count(), s.face_count()) for s in [shape] if s.is_mesh()))
-            for shape in scene.shapes()
-        )
-        if topology != self._topology:
-            self._topology, self._curves, self._guides = topology, build_curves(scene), {}
+        if self._topology.has_changed(scene):
+            self._curves, self._guides = build_curves(scene), {}
 
     @staticmethod
     def obstacle(scene: mi.Scene) -> str | None:

@@ -44,6 +44,11 @@ def triangles(mesh: mi.Mesh) -> tuple[np.ndarray, np.ndarray]:
     return np.array(dr.detach(vertex), np.float64).T, np.array(face, np.int64).T
 
 
+def face_buffer(shape: mi.Shape) -> mi.UInt32:
+    """The array that holds a mesh's triangles, as it is stored; an empty one for rectangles and other shapes."""
+    return shape.faces_buffer() if shape.is_mesh() and shape.class_name() != "Rectangle" else mi.UInt32()
+
+
 def vertex_position(shape: mi.ShapePtr, index: mi.UInt32, active: mi.Bool) -> mi.Point3f:
     """World-space vertices of meshes and rectangles, attached. [N]"""
     return mi.MeshPtr(shape).vertex_position(index, active)

@@ -23,7 +23,7 @@ from ...transport.sensor import window
 from ...transport.velocity import RayField, VelocityField
 from . import register
 from .camera_blend import CameraBlend
-from .edge_list import EdgeList, Topology
+from .edge_list import EdgeList, EdgeTables
 from .inverse_distance import Kernel
 from .round_list import OUTLINES, RoundList
 from .round_outlines import RoundOutlines
@@ -46,13 +46,13 @@ class Blend(VelocityField):
         self._rounds: RoundList | None = None
         self._outlines: RoundOutlines | None = None
         self._view: CameraBlend | None = None
-        self._topology = Topology()
+        self._tables = EdgeTables()
 
     def prepare(self, scene: mi.Scene, sensor: mi.Sensor, *, camera_only: bool) -> None:
         reach = 2 * math.asin(min(0.5 * self._kernel.reach**0.5, 1))
         self._rounds = RoundList(scene, OUTLINES)
         self._outlines = RoundOutlines(self._rounds, self._kernel)
-        self._edges = EdgeList(scene, self._topology.edges(scene), reach)
+        self._edges = EdgeList(scene, self._tables.of(scene), reach)
         self._view = None
         if sensor.class_name() == "PerspectiveCamera":
             view = window(sensor)

@@ -21,7 +21,7 @@ import mitsuba as mi
 from ...errors import InputError
 from ...transport.velocity import Velocity, VelocityField
 from . import register
-from .edge_list import EdgeList, Topology, closest_on_segment
+from .edge_list import EdgeList, EdgeTables, closest_on_segment
 from .random_numbers import disk_direction, uniform_pair
 
 #: Smallest angle to a silhouette, in radians, that is told from 0
@@ -68,7 +68,7 @@ class Caps(VelocityField):
                 f"'warp_reach' must be greater than 0 and, with warp_field = 'caps', at most 0.7, got {self.reach:g}"
             )
         self._edges: EdgeList | None = None
-        self._topology = Topology()
+        self._tables = EdgeTables()
 
     def obstacle(self, scene: mi.Scene) -> str | None:
         for shape in scene.shapes():
@@ -81,7 +81,7 @@ class Caps(VelocityField):
 
     def prepare(self, scene: mi.Scene, sensor: mi.Sensor, *, camera_only: bool) -> None:
         # From inside a cap, the edge that its rim touches is at most a diameter away
-        self._edges = EdgeList(scene, self._topology.edges(scene), 2 * self.reach)
+        self._edges = EdgeList(scene, self._tables.of(scene), 2 * self.reach)
         self._edges.prepare_search()
 
     def clear(self, *, forward: bool) -> None:

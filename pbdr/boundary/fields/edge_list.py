@@ -11,6 +11,7 @@ import mitsuba as mi
 import numpy as np
 
 from ...geometry.edges import Edge, EdgeTable, build_edges, look_up
+from ...geometry.topology import Topology
 from .edge_tree import build_tree, spatial_order
 from .level_set_edges import OWN, LevelSetEdges
 from .rims import Rims
@@ -25,18 +26,17 @@ SHARP = 0.5
 FEW = 48
 
 
-class Topology:
+class EdgeTables:
     """The edges of the last scene that was asked for, built anew when its shapes or their faces change."""
 
     def __init__(self):
-        self._key: tuple | None = None
+        self._topology = Topology()
         self._table: EdgeTable | None = None
 
-    def edges(self, scene: mi.Scene) -> EdgeTable | None:
+    def of(self, scene: mi.Scene) -> EdgeTable | None:
         """The edges of a scene; None if it has none."""
-        key = tuple((s.id(), s.class_name(), s.is_mesh() and s.face_count()) for s in scene.shapes())
-        if key != self._key:
-            self._key, self._table = key, build_edges(scene)
+        if self._topology.has_changed(scene):
+            self._table = build_edges(scene)
         return self._table
 
 
