@@ -27,6 +27,7 @@ from pbdr.transport.sensor import (
     camera_rays,
     project_first_vertex,
     require_projective,
+    sensor_moves,
     sensor_vertex,
 )
 from pbdr.transport.vertices import Kept
@@ -214,11 +215,12 @@ class GradientPasses(RBIntegrator):
         lobes: RoughLobes | None = None,
     ) -> PathResult:
         """Send the camera's rays through the path loop; every call uses the same random numbers."""
+        origin = dr.detach(sensor_vertex(camera.sensor, camera.ray))
         with dr.resume_grad(when=rule.attached):
             traits = Traits.of(scene, rule.attached)
-            origin = sensor_vertex(camera.sensor, camera.ray)
+            moving = camera.sensor if rule.attached and sensor_moves(camera.sensor) else None
         return trace_path(
-            scene, camera.sampler.clone(), Start(camera.ray, origin, mi.Bool(active)),
+            scene, camera.sampler.clone(), Start(camera.ray, origin, mi.Bool(active), moving),
             rule=rule, limits=self.limits, traits=traits, lobes=lobes,
         )  # fmt: skip
 

@@ -11,7 +11,10 @@ import drjit as dr
 import mitsuba as mi
 import numpy as np
 
-from ..transport.sensor import sensor_moves, sensor_parameters
+from ..transport.sensor import sensor_parameters
+
+#: Places that are remembered at once
+_MOST_PLACES = 1024
 
 
 class _StandIn:
@@ -81,25 +84,36 @@ class StandIns:
 
     def __init__(self) -> None:
         self._by_kind: dict[str, _StandIn] = {}
-        self._kinds: dict[int, str] = {}
         self._places: dict[int, _Place] = {}
+        self._filters: dict[int, tuple[mi.Film, bytes]] = {}
 
     def clear(self) -> None:
         """Forget all sensors."""
-        self._by_kind, self._kinds, self._places = {}, {}, {}
+        self._by_kind, self._places, self._filters = {}, {}, {}
 
     def of(self, sensor: mi.Sensor) -> mi.Sensor:
         """A camera outside the scene with the place of a sensor; the sensor itself unless it is one at rest."""
-        if sensor.class_name() != "PerspectiveCamera" or sensor_moves(sensor):
+        if sensor.class_name() != "PerspectiveCamera":
             return sensor
-        if id(sensor) not in self._kinds:
-            ends = sensor.near_clip(), sensor.far_clip(), sensor.shutter_open(), sensor.shutter_open_time()
-            self._kinds[id(sensor)] = f"{ends} {sensor.film()} {sensor.sampler()}"
-        kind, values = self._kinds[id(sensor)], sensor_parameters(sensor)
-        place = self._places.get(id(sensor))
-        if place is None or not place.holds(values):
-            place = self._places[id(sensor)] = _Place(values)
+        values = sensor_parameters(sensor)
+        if any(map(dr.grad_enabled, values.values())):
+            return sensor
+        ends = sensor.near_clip(), sensor.far_clip(), sensor.shutter_open(), sensor.shutter_open_time()
+        kind = f"{ends} {sensor.film()} {sensor.sampler()} {self._filter(sensor.film())}"
         if kind not in self._by_kind:
             self._by_kind[kind] = _StandIn(sensor)
+        place = self._places.get(id(sensor))
+        if place is None or not place.holds(values):
+            if len(self._places) >= _MOST_PLACES:
+                self.clear()
+                return self.of(sensor)
+            place = self._places[id(sensor)] = _Place(values)
         self._by_kind[kind].move_to(place)
         return self._by_kind[kind].sensor
+
+    def _filter(self, film: mi.Film) -> bytes:
+        """The reconstruction filter of a film: its description is rounded."""
+        if id(film) not in self._filters:
+            reach = dr.linspace(mi.Float, 0, film.rfilter().radius(), 16)
+            self._filters[id(film)] = film, np.array(film.rfilter().eval(reach)).tobytes()
+        return self._filters[id(film)][1]

@@ -16,6 +16,7 @@ from .lobe_sampling import RoughLobe, sample_bsdf
 from .lobes import LobeSample
 from .memory import Vertex
 from .scattering import SurfacePoint, direct_light, vertex_weight
+from .sensor import sensor_vertex
 
 if TYPE_CHECKING:
     from ..geometry.rough_lobes import RoughLobes
@@ -54,8 +55,9 @@ class Start:
     """Where paths begin."""
 
     ray: mi.Ray3f  #: camera rays, detached, world space [N]
-    origin: mi.Point3f  #: vertex on the sensor, attached where the sensor moves [N]
+    origin: mi.Point3f  #: vertex on the sensor, detached [N]
     active: mi.Bool  #: lanes to trace [N]
+    sensor: mi.Sensor | None = None  #: if it moves: its vertex is attached within the loop, whose state cannot carry it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +136,7 @@ def trace_path(
         sampler: Seeded for all lanes.
         lobes: Materials whose directions are drawn by the derivative of a lobe.
     """
-    state, origin = _begin(scene, start, rule, limits), start.origin
+    state, origin, sensor = _begin(scene, start, rule, limits), start.origin, start.sensor
 
     # Symbolic loop over the active lanes, or one copy of the body for each vertex if the rule asks for it
     passed = 0
@@ -143,10 +145,10 @@ def trace_path(
         more,
         mode="scalar" if rule.unrolled else None,
         label=f"path ({rule.name})",
-        exclude=[rule, limits, traits, lobes, scene],
+        exclude=[rule, limits, traits, lobes, scene, sensor],
     ):
         with dr.resume_grad(when=rule.attached):
-            surface = _arrive(state, origin, lobes)
+            surface = _arrive(state, origin, sensor, lobes)
             goes_on = state.active & (state.depth + 1 < limits.max_depth) & surface.si.is_valid()
             light = _light(scene, sampler, state, surface, goes_on, attached=rule.attached, traits=traits)
         bounce = _bounce(scene, sampler, state, surface, goes_on, limits)
@@ -201,11 +203,13 @@ def _begin(scene: mi.Scene, start: Start, rule: Rule, limits: Limits) -> _State:
     )
 
 
-def _arrive(state: _State, origin: mi.Point3f, lobes: RoughLobes | None) -> SurfacePoint:
+def _arrive(state: _State, origin: mi.Point3f, sensor: mi.Sensor | None, lobes: RoughLobes | None) -> SurfacePoint:
     """Material points of this vertex, seen from the attached vertex before it. [N]"""
     si = material_point(state.pi, state.ray, mi.RayFlags.All, state.active)
+    is_later = state.depth > 0
+    if sensor is not None:
+        origin = dr.replace_grad(origin, sensor_vertex(sensor, state.ray, ~is_later))
     if dr.grad_enabled(si.p) or dr.grad_enabled(origin):
-        is_later = state.depth > 0
         before = material_point(state.pi_prev, state.ray_prev, mi.RayFlags.Minimal, state.active & is_later)
         ω = dr.normalize(dr.select(is_later, before.p, origin) - si.p)
         si.wi = dr.replace_grad(si.wi, dr.select(si.is_valid(), si.to_local(ω), si.wi))

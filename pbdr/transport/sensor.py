@@ -53,16 +53,17 @@ def require_projective(sensor: mi.Sensor) -> None:
         )
 
 
-def sensor_vertex(sensor: mi.Sensor, ray: mi.Ray3f) -> mi.Point3f:
+def sensor_vertex(sensor: mi.Sensor, ray: mi.Ray3f, active: mi.Bool = True) -> mi.Point3f:
     """The point on the pinhole or aperture through which camera rays pass, attached to the sensor's pose.
 
     Args:
         ray: Detached camera rays; they start on the near plane. [N]
+        active: Which of the rays are camera rays. [N]
     """
     to_world = sensor.world_transform()
     to_local = dr.detach(to_world).inverse()
     o, d = to_local @ ray.o, to_local @ ray.d
-    return to_world @ dr.detach(mi.Point3f(o - d * (o.z / d.z)))
+    return to_world @ dr.detach(dr.select(active, mi.Point3f(o - d * (o.z / d.z)), 0))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -75,7 +75,7 @@ def _spot() -> dict:
     return {"type": "spot", "to_world": transform, "intensity": {"type": "rgb", "value": [20, 10, 5]}}
 
 
-def _room() -> mi.Scene:
+def _room(bsdf: dict | None = None) -> mi.Scene:
     """The inside of a sphere that is lit by a patch of its own wall: nothing is hidden, whatever moves."""
     glow = np.full((8, 8, 3), 0.2, np.float32)
     glow[2:5, 3:6] = [4, 3, 2]
@@ -94,7 +94,7 @@ def _room() -> mi.Scene:
                 "type": "sphere",
                 "radius": 2.0,
                 "flip_normals": True,
-                "bsdf": {"type": "diffuse", "reflectance": _texture(2)},
+                "bsdf": bsdf or {"type": "diffuse", "reflectance": _texture(2)},
                 "emitter": {"type": "area", "radiance": {"type": "bitmap", "bitmap": mi.Bitmap(glow), "raw": True}},
             },
         },
@@ -103,6 +103,8 @@ def _room() -> mi.Scene:
 
 
 P = Perturbation
+
+_GLOSS = {"type": "roughconductor", "material": "Al", "alpha": 0.4}
 
 _RED = {"type": "rgb", "value": [0.8, 0.2, 0.1]}
 
@@ -213,6 +215,8 @@ STILL = {
 #: Moving cameras, walls and lights in a closed round room: interior terms only, though everything moves
 MOVING = {
     "camera position": (_room, P.translate("camera.to_world", (0.3, 1, 0.2))),
+    # What leaves towards the camera depends on where it is
+    "camera before gloss": (lambda: _room(_GLOSS), P.translate("camera.to_world", (0.3, 1, 0.2))),
     "camera rotation": (_room, P.rotate("camera.to_world", (0.2, 0.5, 1))),
     "field of view": (_room, P.uniform("camera.x_fov")),
     "principal point": (_room, P.uniform("camera.principal_point_offset_x")),

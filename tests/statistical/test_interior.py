@@ -20,6 +20,7 @@ FAST = (
     "share of a mirror",
     "share of smooth plastic over a mirror",
     "environment map",
+    "camera before gloss",
     "camera rotation",
     "room size",
 )

@@ -101,10 +101,21 @@ def recorded_pictures(
     dr.enable_grad(leaves)
     pictures, loss = compare(leaves), None
     if objective and not problem.objective.is_paired:
-        with dr.suspend_grad():
-            means = [sum(dr.detach(x) for x in shown) / 2 for shown in (leaves, pictures["image"].renderings)]
-            loss = problem.objective(_splatted(problem, view, means[:1], means[1:]) | geometry)
+        loss = _loss_of_means(problem, view, leaves, pictures["image"].renderings, geometry)
     return Recorded(objective or problem.objective, pictures, recording, leaves, compare, loss, memory)
+
+
+def _loss_of_means(
+    problem: Problem,
+    view: View,
+    images: list[mi.TensorXf],
+    renderings: list[mi.TensorXf],
+    geometry: dict[str, Picture],
+) -> mi.TensorXf:
+    """The loss of one image that has the samples of two, detached."""
+    with dr.suspend_grad():
+        image, rendering = (sum(dr.detach(x) for x in pair) / 2 for pair in (images, renderings))
+        return problem.objective(_splatted(problem, view, [image], [rendering]) | geometry)
 
 
 def attached_pictures(
