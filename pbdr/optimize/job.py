@@ -109,7 +109,7 @@ def load_job(source: str | Path, overrides: Mapping[str, str] | None = None) -> 
         raise InputError(f"{path}: not valid TOML: {error}") from None
     if isinstance(data.get("views"), str):
         data["views"] = _read_views(path.parent / data["views"], path.parent)
-    for entry, value in (overrides or {}).items():
+    for entry, value in sorted((overrides or {}).items(), key=lambda item: item[0] not in _REPLACED):
         _override(data, entry, value)
     job = check_job(data, path, text, overrides or {})
     return _with_absolute_paths(job, path.resolve().parent)
@@ -176,12 +176,19 @@ def _with_groups(data: Mapping) -> Mapping:
     return {**{key: value for key, value in data.items() if key != "groups"}, "parameters": resolved}
 
 
+#: Entries that, changed to a name, replace the whole table
+_REPLACED = ("optimizer", "optimizer.type", "integrator")
+
+
 def _override(data: dict, entry: str, value: str) -> None:
     """Set one dotted entry; numbers in it count list items."""
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value
+    if entry in _REPLACED:
+        # Options of another method would not be its own
+        entry, parsed = entry.partition(".")[0], {"type": parsed} if isinstance(parsed, str) else parsed
     *parents, last = entry.split(".")
     at: object = data
     for name in parents:

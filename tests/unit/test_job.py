@@ -93,6 +93,13 @@ def test_overrides(tmp_path: Path) -> None:
     assert job.parameters[1].initial == 0.25 and job.parameters[0].initial == [0.1, 0.2, 0.3]
 
 
+@pytest.mark.parametrize("entry", ["optimizer", "optimizer.type"])
+def test_another_optimizer_keeps_no_options_of_the_former(entry: str) -> None:
+    assert load_job("cornell_box").optimizer.model_dump()["beta_2"] == 0.99
+    changed = load_job("cornell_box", {"optimizer.damping": "0.1", entry: "levenberg_marquardt"})
+    assert changed.optimizer.model_dump() == {"type": "levenberg_marquardt", "damping": 0.1}
+
+
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
