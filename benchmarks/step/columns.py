@@ -14,7 +14,7 @@ import numpy as np
 import table
 
 import pbdr
-from pbdr.optimize import second_order
+from pbdr.optimize import columns
 from pbdr.optimize.job import check_job, load_job
 from pbdr.optimize.loop import _Run
 
@@ -24,12 +24,12 @@ def main() -> None:
     options = table.start(__doc__, rounds=8)
     entries = load_job("cornell_box").model_dump(exclude_none=True) | {"optimizer": {"type": "levenberg_marquardt"}}
     problem = pbdr.Problem.from_job(check_job(entries))
-    run, recorded = _Run(problem), second_order.recorded_pictures
+    run, recorded = _Run(problem), columns.recorded_pictures
     seconds = []
     for k in range(options.rounds + 2):
         row = []
         for function in (recorded, lambda *arguments, **named: None):
-            second_order.recorded_pictures = function
+            columns.recorded_pictures = function
             dr.sync_thread()
             start = time.perf_counter()
             run.method.system(problem, run.optimizer, [0], 16, lambda label, view, k=k: run._seed(label, view, k))

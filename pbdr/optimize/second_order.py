@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
 
 import drjit as dr
 import drjit.opt
@@ -12,14 +11,12 @@ import numpy as np
 import pydantic
 
 from ..errors import InputError
+from .columns import Units, ViewColumns
 from .gradients import Seeds, differentiate, sum_of_priors
 from .parameters import Variable
 from .problem import Problem
 from .section import NonNegative, Positive, Section
-from .views.pictures import attached_pictures, evaluated_pictures, recorded_pictures
-
-if TYPE_CHECKING:
-    from ..interior.recording import Recording
+from .views.pictures import evaluated_pictures
 
 #: Numbers that may be unknown where each costs a derivative image
 MOST_COLUMNS = 50
@@ -105,9 +102,9 @@ class _LeastSquares(_Method):
         """A, b and the loss rᵀr of the views, whose residuals are normalized accordingly."""
         size = sum(dr.width(latents[v.key]) for v in problem.variables)
         A, b, loss = np.zeros((size, size)), np.zeros(size), 0.0
-        units = _Units(problem, latents)
+        units = Units(problem, latents)
         for index in views:
-            r, columns = _View(problem, units, index, spp, seeds).columns()
+            r, columns = ViewColumns(problem, units, index, spp, seeds).columns()
             J = columns / np.sqrt(len(views))
             r = r / np.sqrt(len(views))
             A, b, loss = A + J.T @ J, b + J.T @ r, loss + float(r @ r)
@@ -275,66 +272,6 @@ def make_method(problem: Problem) -> GaussNewton | LevenbergMarquardt | Lbfgs | 
             + ", ".join(section.model_fields)
         ) from None
     return kind(problem, options)
-
-
-class _Units:
-    """One direction for each number of all variables, along which that number alone changes."""
-
-    def __init__(self, problem: Problem, latents: drjit.opt.Optimizer):
-        self.latents = latents
-        self._problem, self._in_scene = problem, []
-        self._numbers = [(v.key, k) for v in problem.variables for k in range(dr.width(latents[v.key]))]
-
-    def __iter__(self) -> Iterator[None]:
-        """Put the variables into the scene, with each direction in turn as their tangent."""
-        for key, k in self._numbers:
-            for variable in self._problem.variables:
-                dr.clear_grad(self.latents[variable.key])
-            tangent = np.zeros(dr.width(self.latents[key]), np.float32)
-            tangent[k] = 1
-            dr.set_grad(self.latents[key], mi.Float(tangent))
-            self._problem.write_scene(self.latents)
-            yield
-
-    def in_scene(self, recording: Recording) -> list[dict]:
-        """The directions of the scene's parameters, the same for all views."""
-        self._in_scene = self._in_scene or [recording.direction() for _ in self]
-        return self._in_scene
-
-
-class _View:
-    """Residuals of a view and their derivatives, all from the same paths where these can be recorded."""
-
-    def __init__(self, problem: Problem, units: _Units, index: int, spp: int, seeds: Seeds):
-        self._problem, self._units, self._spp = problem, units, spp
-        self._view, self._seed = problem.views[index], lambda label: seeds(label, index)
-        problem.write_scene(units.latents)
-        self._recorded = recorded_pictures(problem, self._view, units.latents, spp, self._seed, crossed=False)
-
-    def columns(self) -> tuple[np.ndarray, np.ndarray]:
-        """Residuals [N] and their derivatives by each number of all variables, one after the other [N, K]."""
-        images = self._recorded and self._image_columns(self._recorded.recording)
-        columns = []
-        for position, _ in enumerate(self._units):
-            pictures = self._pictures() if images is None else self._recorded_pictures(images[position])
-            residuals = self._problem.objective.residuals(pictures["image"])
-            columns.append(np.array(dr.forward_to(residuals), np.float64).ravel())
-        return np.array(dr.detach(residuals), np.float64).ravel(), np.stack(columns, axis=1)
-
-    def _image_columns(self, recording: Recording) -> mi.TensorXf:
-        """Derivatives of the recorded image by all numbers. [K, H, W, C]"""
-        return recording.jvp(self._units.in_scene(recording))[0]
-
-    def _pictures(self) -> dict:
-        """Pictures along the tangents that the scene holds."""
-        return attached_pictures(self._problem, self._view, self._units.latents, self._spp, self._seed)
-
-    def _recorded_pictures(self, tangent: mi.TensorXf) -> dict:
-        """Pictures of the recorded image along its tangent."""
-        image = dr.detach(self._recorded.leaves[0])
-        dr.enable_grad(image)
-        dr.set_grad(image, tangent)
-        return self._recorded.compare([image])
 
 
 def _loss(problem: Problem, latents: drjit.opt.Optimizer, views: Sequence[int], spp: int, seeds: Seeds) -> float:

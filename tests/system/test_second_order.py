@@ -11,9 +11,10 @@ import pytest
 
 import pbdr
 from pbdr.errors import InputError
+from pbdr.optimize.columns import Units, ViewColumns
 from pbdr.optimize.gradients import differentiate
 from pbdr.optimize.loop import _Run
-from pbdr.optimize.second_order import _loss, _prior_derivatives, _put, _Units, _View
+from pbdr.optimize.second_order import _loss, _prior_derivatives, _put
 from pbdr.scene import load_scene
 
 from ..ball import write_ball_job
@@ -55,7 +56,7 @@ def test_columns_are_the_transpose_of_the_gradient(tmp_path: Path, photo: np.nda
     """Jᵀr from columns is half of the gradient from reverse mode, at equal random numbers."""
     made = problem(tmp_path, photo, {WALL: {"initial": 0.4}, ALPHA: {"initial": 0.2}}, {"type": "lbfgs"}, 1)
     run = _Run(made)
-    view = _View(made, _Units(made, run.optimizer), 0, 16, run._seed)
+    view = ViewColumns(made, Units(made, run.optimizer), 0, 16, run._seed)
     residuals, columns = view.columns()
     # Steps compare their trials with the loss of the residuals
     assert residuals @ residuals == pytest.approx(_loss(made, run.optimizer, [0], 16, run._seed), rel=1e-5)
