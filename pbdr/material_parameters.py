@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import drjit as dr
 import mitsuba as mi
 import numpy as np
+
+#: Points in each direction at which a texture is looked at
+_PROBED = 32
 
 #: Values at which a material takes one of its lobes no more, by kind and name: paths do not see what changes there
 _ENDS = {
@@ -61,6 +65,35 @@ def material_obstacle(parameters: mi.SceneParameters, key: str) -> str:
         if kind == "MaskBSDF" and isinstance(above[place + 1], mi.BSDF):
             return "it is the opacity of a perfectly specular material inside another material"
     return ""
+
+
+def texcoord_obstacle(shape: mi.Shape) -> str:
+    """Why the derivative by a mesh's texture coordinates does not exist; empty if it does.
+
+    Textures that are constant between jumps have none, and jumps that run across a surface as its texture coordinates
+    change are no edges of it.
+    """
+    for node in mi.traverse(shape).hierarchy:
+        if isinstance(node, mi.Texture) and node.is_spatially_varying() and _jumps(node):
+            kind = "checkerboard" if node.class_name() == "Checkerboard" else "texture of nearest texels"
+            return (
+                f"the {kind} on it jumps, which is not followed; a 'bitmap' with 'filter_type' bilinear does not jump"
+            )
+    return ""
+
+
+def _jumps(texture: mi.Texture) -> bool:
+    """Whether a texture depends on texture coordinates without a derivative by them."""
+    grid = dr.linspace(mi.Float, 0.01, 0.99, _PROBED)
+    si = dr.zeros(mi.SurfaceInteraction3f, _PROBED**2)
+    si.uv = mi.Point2f(*dr.meshgrid(grid, grid))
+    dr.enable_grad(si.uv)
+    try:
+        value = texture.eval(si)
+    except RuntimeError:
+        # Raw colours in spectral variants
+        value = texture.eval_3(si)
+    return not dr.grad_enabled(value) and bool(dr.any(dr.any(value != dr.mean(value, axis=1))))
 
 
 def _ancestors(parameters: mi.SceneParameters, owner: mi.Object) -> list[mi.Object]:

@@ -11,7 +11,7 @@ import mitsuba as mi
 import numpy as np
 
 from .errors import InputError, suggestion
-from .material_parameters import material_obstacle, obstacle_at_end
+from .material_parameters import material_obstacle, obstacle_at_end, texcoord_obstacle
 
 #: Sensors and their parameters that pbdr's integrators attach although Mitsuba marks them as not differentiable
 _ATTACHED_SENSORS = frozenset({"PerspectiveCamera", "ThinLensCamera"})
@@ -208,6 +208,8 @@ def _derivative(parameters: mi.SceneParameters, key: str, value: object) -> tupl
         return True, True, "moves geometry"
     if flags & mi.ParamFlags.NonDifferentiable:
         return False, False, "Mitsuba does not differentiate it"
+    if name == "vertex_texcoords" and (obstacle := texcoord_obstacle(owner)):
+        return False, False, obstacle
     if obstacle := material_obstacle(parameters, key):
         return False, False, obstacle
     if owner.class_name() == "SunskyEmitter" and name == "sun_direction":

@@ -36,7 +36,11 @@ CASES = {
 }
 
 #: Materials whose lobes are chosen by their parameters, under others
-REFUSED = ("share of a mirror", "share of smooth plastic", "opacity over a mirror in a blend")
+REFUSED = (
+    "share of a mirror", "share of smooth plastic", "share of smooth plastic over a mirror",
+    "share of smooth plastic under thin glass", "share of two smooth plastics, twosided",
+    "opacity over a mirror in a blend",
+)  # fmt: skip
 
 
 def integrator(**properties) -> mi.Integrator:

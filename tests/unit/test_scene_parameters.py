@@ -9,7 +9,7 @@ import pytest
 
 from pbdr.errors import InputError
 from pbdr.scene import assign_parameter, describe_parameters, find_parameters, load_scene, scene_parameters
-from pbdr.scene_parameters import numbers
+from pbdr.scene_parameters import numbers, require_derivatives
 
 
 @pytest.fixture(scope="module")
@@ -213,3 +213,23 @@ def test_values_that_do_not_fit(key: str, values, part: str):
     with pytest.raises(InputError) as caught:
         assign_parameter(scene_parameters(load_scene("cornell_box")), key, values)
     assert key in str(caught.value) and part in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["checkerboard", "nearest", "bilinear"])
+def test_texture_coordinates_under_textures_that_jump(kind: str) -> None:
+    """Renders say 0 under the first two, where central differences say -48 and -56; under the last both say -17."""
+    texels = mi.TensorXf(np.random.default_rng(1).uniform(0, 1, (4, 4, 3)).astype(np.float32))
+    bitmap = {"type": "bitmap", "data": texels, "raw": True, "filter_type": kind}
+    props = mi.Properties()
+    texture = {"type": "checkerboard"} if kind == "checkerboard" else bitmap
+    props["bsdf"] = mi.load_dict({"type": "diffuse", "reflectance": texture})
+    shape = mi.Mesh("sheet", 3, 1, has_vertex_texcoords=True, props=props)
+    params = mi.traverse(shape)
+    params["vertex_positions"], params["faces"] = [0, 0, 0, 1, 0, 0, 0, 1, 0], [0, 1, 2]
+    params.update()
+    scene = mi.load_dict({"type": "scene", "sheet": shape})
+    infos = {info.key: info for info in describe_parameters(scene)}
+    assert infos["sheet.vertex_texcoords"].differentiable == (kind == "bilinear")
+    if kind != "bilinear":
+        with pytest.raises(InputError, match="jumps"):
+            require_derivatives(mi.traverse(scene), ["sheet.vertex_texcoords"])
