@@ -93,7 +93,7 @@ def _jumps(texture: mi.Texture) -> bool:
     except RuntimeError:
         # Raw colours in spectral variants
         value = texture.eval_3(si)
-    return not dr.grad_enabled(value) and bool(dr.any(dr.any(value != dr.mean(value, axis=1))))
+    return not dr.grad_enabled(value) and bool(np.ptp(np.array(value), axis=-1).any())
 
 
 def _ancestors(parameters: mi.SceneParameters, owner: mi.Object) -> list[mi.Object]:

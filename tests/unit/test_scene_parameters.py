@@ -216,8 +216,10 @@ def test_values_that_do_not_fit(key: str, values, part: str):
 
 
 @pytest.mark.parametrize("kind", ["checkerboard", "nearest", "bilinear"])
-def test_texture_coordinates_under_textures_that_jump(kind: str) -> None:
+@pytest.mark.parametrize("variant", ["llvm_ad_rgb", "llvm_ad_spectral", "llvm_ad_mono"])
+def test_texture_coordinates_under_textures_that_jump(variant: str, kind: str) -> None:
     """Renders say 0 under the first two, where central differences say -48 and -56; under the last both say -17."""
+    mi.set_variant(variant)
     texels = mi.TensorXf(np.random.default_rng(1).uniform(0, 1, (4, 4, 3)).astype(np.float32))
     bitmap = {"type": "bitmap", "data": texels, "raw": True, "filter_type": kind}
     props = mi.Properties()
