@@ -35,6 +35,7 @@ import pbdr
 from pbdr.errors import InputError
 from pbdr.optimize.meshes.remeshing import surface_distance
 from pbdr.optimize.outcome import Step
+from pbdr.optimize.parameters import LARGE
 
 HERE = Path(__file__).resolve().parent
 SCENES = HERE.parents[1] / "scenes"
@@ -155,10 +156,11 @@ def run_pbdr(case: Case, seed: int, watch: Watch) -> None:
     """One run of pbdr's job."""
     problem = script(case, "with_pbdr").problem(SCENES / case.scene, seed=seed, spp_evaluation=1)
 
+    # Small parameters are told whole, as they are after the step; what the scene holds is older by one
+    are_told = set(case.keys) <= {v.key for v in problem.variables if np.prod(v.shape) <= LARGE}
+
     def look(step: Step) -> None:
-        # Small parameters are told whole, as they are after the step; what the scene holds is older by one
-        told = {key: value for key, value in step.parameters.items() if not isinstance(value, dict)}
-        whole = told if set(case.keys) <= set(told) else problem.parameters
+        whole = step.parameters if are_told else problem.parameters
         watch({key: whole[key] for key in case.keys})
 
     pbdr.optimize(problem, progress=look)
