@@ -76,11 +76,13 @@ class ControlVariate:
             variance = (growth - 2 * α * slope + dr.square(α)) / count + dr.square(α) * former.variance
             variance = dr.select(growth > 0, variance / growth, 1 / count)
         else:
-            α, variance = mi.Float(0), mi.Float(1 / count)
-        dr.eval(images, variance, α)
+            # Literals would be part of the next step's kernels
+            α, variance = dr.opaque(mi.Float, 0), dr.opaque(mi.Float, 1 / count)
+        mean = sum(images) / count
+        dr.eval(images, mean, variance, α)
         self.coefficient = α
         kept = {key: _copy(value) for key, value in values.items()}
-        self._former[id(recording.sensor)] = _Former(recording.sensor, sum(images) / count, variance, kept)
+        self._former[id(recording.sensor)] = _Former(recording.sensor, mean, variance, kept)
         return images
 
 
