@@ -27,19 +27,21 @@ class Units:
         self._numbers = [(v.key, k) for v in problem.variables for k in range(dr.width(latents[v.key]))]
 
     def __iter__(self) -> Iterator[None]:
-        """Put the variables into the scene, with each direction in turn as their tangent."""
+        """Give the variables each direction in turn as their tangent."""
         for key, k in self._numbers:
             for variable in self._problem.variables:
                 dr.clear_grad(self.latents[variable.key])
             tangent = np.zeros(dr.width(self.latents[key]), np.float32)
             tangent[k] = 1
             dr.set_grad(self.latents[key], mi.Float(tangent))
-            self._problem.write_scene(self.latents)
             yield
 
     def in_scene(self, recording: Recording) -> list[dict]:
         """The directions of the scene's parameters, the same for all views."""
-        self._in_scene = self._in_scene or [recording.direction() for _ in self]
+        if not self._in_scene:
+            for _ in self:
+                self._problem.write_scene(self.latents)
+                self._in_scene.append(recording.direction())
         return self._in_scene
 
 
@@ -67,7 +69,8 @@ class ViewColumns:
         return recording.jvp(self._units.in_scene(recording))[0]
 
     def _pictures(self) -> dict:
-        """Pictures along the tangents that the scene holds."""
+        """Pictures along the tangents that the variables hold."""
+        self._problem.write_scene(self._units.latents)
         return attached_pictures(self._problem, self._view, self._units.latents, self._spp, self._seed)
 
     def _recorded_pictures(self, tangent: mi.TensorXf) -> dict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import drjit as dr
 import drjit.opt
@@ -127,7 +127,7 @@ class GaussNewton(_LeastSquares):
         if flaw := _not_finite(problem, A, b, loss):
             return loss, flaw
         start = _vector(problem, latents)
-        _put(problem, latents, start + _solve_within(problem, start, A, b, self.options.damping))
+        _put(problem, latents, start + _solve_within(problem, latents, start, A, b, self.options.damping))
         return loss, ""
 
 
@@ -155,7 +155,7 @@ class LevenbergMarquardt(_LeastSquares):
             return loss, flaw
         damping = float(self.state["damping"])
         for _ in range(self.options.trials):
-            _put(problem, latents, start + _solve_within(problem, start, A, b, damping))
+            _put(problem, latents, start + _solve_within(problem, latents, start, A, b, damping))
             if _loss(problem, latents, views, spp, seed) + _penalty(problem, latents) < whole:
                 self.state["damping"] = np.array(max(damping / 4, 1e-8))
                 return loss, ""
@@ -303,22 +303,23 @@ def _vector(problem: Problem, latents: drjit.opt.Optimizer) -> np.ndarray:
 
 def _put(problem: Problem, latents: drjit.opt.Optimizer, vector: np.ndarray, *, within_bounds: bool = True) -> None:
     """Set all variables."""
+    for variable, value in _parts(problem, latents, vector):
+        latents[variable.key] = variable.project(value) if within_bounds else value
+
+
+def _project(problem: Problem, latents: drjit.opt.Optimizer, vector: np.ndarray) -> np.ndarray:
+    """The nearest numbers within bounds."""
+    nearest = [variable.project(value) for variable, value in _parts(problem, latents, vector)]
+    return np.concatenate([np.array(value, np.float64) for value in nearest])
+
+
+def _parts(problem: Problem, latents: drjit.opt.Optimizer, vector: np.ndarray) -> Iterator[tuple[Variable, mi.Float]]:
+    """All variables, with their shares of a vector."""
     start = 0
     for variable in problem.variables:
         size = dr.width(latents[variable.key])
-        value = mi.Float(vector[start : start + size].astype(np.float32))
-        latents[variable.key] = variable.project(value) if within_bounds else value
+        yield variable, mi.Float(vector[start : start + size].astype(np.float32))
         start += size
-
-
-def _project(problem: Problem, vector: np.ndarray) -> np.ndarray:
-    """The nearest numbers within bounds."""
-    parts, start = [], 0
-    for variable in problem.variables:
-        size = dr.width(variable.latent(variable.initial))
-        parts.append(np.array(variable.project(mi.Float(vector[start : start + size].astype(np.float32))), np.float64))
-        start += size
-    return np.concatenate(parts)
 
 
 def _prior_derivatives(problem: Problem, latents: drjit.opt.Optimizer) -> tuple[np.ndarray, np.ndarray]:
@@ -354,7 +355,9 @@ def _solve(A: np.ndarray, b: np.ndarray, damping: float) -> np.ndarray:
     return step
 
 
-def _solve_within(problem: Problem, start: np.ndarray, A: np.ndarray, b: np.ndarray, damping: float) -> np.ndarray:
+def _solve_within(
+    problem: Problem, latents: drjit.opt.Optimizer, start: np.ndarray, A: np.ndarray, b: np.ndarray, damping: float
+) -> np.ndarray:
     """The step within bounds: numbers that would pass a bound go half the way to it, others take that into account.
 
     On a bound the linear model often says nothing any more, as at a roughness of almost 0.
@@ -362,7 +365,7 @@ def _solve_within(problem: Problem, start: np.ndarray, A: np.ndarray, b: np.ndar
     free, step = np.full(len(b), True), np.zeros(len(b))
     while free.any():
         step[free] = _solve(A[np.ix_(free, free)], b[free] + A[np.ix_(free, ~free)] @ step[~free], damping)
-        bounded = _project(problem, start + step) - start
+        bounded = _project(problem, latents, start + step) - start
         outside = free & (np.abs(bounded - step) > 1e-5 * np.maximum(np.abs(step), 1e-3))
         if not outside.any():
             break
