@@ -150,7 +150,9 @@ class DifferentialIntegrator(GradientPasses):
             require_separate_lobes(scene)
             attachment = self.experience.attachment(scene, everything=True)
         kept = Kept.of(scene, attachment, reusable=reusable)
-        tracer = Tracer(self.camera, self.trace, RBIntegrator._splat_to_block, self.memory_budget, self.experience)
+        tracer = Tracer(
+            self.camera, self.trace, RBIntegrator._splat_to_block, self.sampling, self.memory_budget, self.experience
+        )
         return Recording(scene, sensor, kept, tracer, spp=spp, seed=mi.UInt32(seed), sets=sets, allocation=allocation)
 
     def _forward(self, scene, sensor, p, begun):

@@ -22,6 +22,7 @@ from pbdr.transport.context import Context, Setting
 from pbdr.transport.film_edges import crosses_film_edges, film_edge_source, has_film_edges
 from pbdr.transport.path import Limits, PathResult, Start, Traits, trace_path
 from pbdr.transport.recorded import Walk, Warp
+from pbdr.transport.samplers import CameraSampling, Sampler
 from pbdr.transport.sensor import (
     FilmPoint,
     camera_rays,
@@ -92,6 +93,10 @@ class TracedSet:
 
 class GradientPasses(RBIntegrator):
     """The parts of which :class:`~pbdr.plugins.common.DifferentialIntegrator` makes images and derivatives."""
+
+    def __init__(self, props: mi.Properties):
+        super().__init__(props)
+        self.sampling = CameraSampling(props.get("sampler", "sobol"))
 
     @staticmethod
     def sensor(scene: mi.Scene, sensor: mi.Sensor | int) -> mi.Sensor:
@@ -195,14 +200,15 @@ class GradientPasses(RBIntegrator):
         """
         with dr.suspend_grad():
             film = sensor.film()
-            sampler = films.seeded_sampler(sensor, p, sets)
+            spp = self.sampling.spp(sensor, p.spp)
+            sampler = self.sampling.seeded(sensor, p, sets, in_rows=bool(allocation))
             pixels, measure = allocation or (None, mi.Float(1))
-            corner, offset = films.sampled_positions(film, sampler, sets, pixels)
+            corner, offset = films.sampled_pixels(film, spp, sets, pixels), sampler.next_2d()
             ray, response = camera_rays(sensor, sampler, corner + offset)
             # A box filter takes whole pixels, so that rounding moves no sample to another pixel
             position = corner if film.rfilter().is_box_filter() else corner + offset
             return films.Camera(
-                sensor, sampler, sampler.sample_count(), dr.detach(ray, True), dr.detach(response, True), position,
+                sensor, sampler, spp, dr.detach(ray, True), dr.detach(response, True), position,
                 RBIntegrator._splat_to_block, sets, dr.tile(measure, sets) if allocation else 1.0,
             )  # fmt: skip
 
@@ -239,7 +245,7 @@ class GradientPasses(RBIntegrator):
             adjoint: Derivative of the loss by the image, in reverse mode. [H, W, C]
         """
 
-        def paths(sampler: mi.Sampler, ray: mi.Ray3f, active: mi.Bool, limits: Limits) -> PathResult:
+        def paths(sampler: Sampler, ray: mi.Ray3f, active: mi.Bool, limits: Limits) -> PathResult:
             with dr.suspend_grad():
                 traits = Traits.of(scene, False)
                 start = Start(ray, mi.Point3f(0), mi.Bool(active))

@@ -31,6 +31,9 @@ class PbdrIntegrator(DifferentialIntegrator):
             ``pbdr.boundary.warped_area``.
         warp_reach: With ``warped_area``: distance from a silhouette up to which rays follow it, about radians.
             Default 0.2.
+        sampler: Random numbers of camera paths: ``sobol`` (default) stratifies them over blocks of pixels, so that the
+            sums that gradients are have less noise; ``scene`` takes the sampler of the sensor. Samples on silhouettes
+            are always stratified along them.
         derivative_sampling: Whether paths that derivatives are made of choose directions by the derivative of a lobe
             where the roughness of a material is unknown (``alpha`` of ``roughconductor``, ``roughness`` of
             ``principled``; others are refused). Default false. Images of ``mi.render`` stay as they

@@ -18,6 +18,7 @@ from ..transport import film as films
 from ..transport.caveats import clipping_caveats, shading_caveats
 from ..transport.collection import without_collection
 from ..transport.path import PathResult
+from ..transport.samplers import CameraSampling
 from ..transport.tangents import attached_copy, push_tangents, tangents_of
 from ..transport.vertices import Kept
 from .allocation import PixelAllocation
@@ -95,6 +96,7 @@ class Tracer:
     camera: Callable[[mi.Sensor, films.Pass, int, Sequence], films.Camera]
     trace: Callable[..., PathResult]  #: of scene, camera, rule and active lanes
     put: Callable  #: Mitsuba's conversion of a spectral sample to film channels
+    sampling: CameraSampling
     memory_budget: float  #: GiB
     experience: Experience
 
@@ -319,7 +321,7 @@ class Recording:
     def _record(self, p: films.Pass) -> tuple[Layout, Outcome]:
         """Trace a pass and keep its vertices as far as there is room for them."""
         width, height = films.sampled_size(self._sensor.film())
-        spp = films.true_spp(self._sensor, p.spp)
+        spp = self._tracer.sampling.spp(self._sensor, p.spp)
         path_count = width * height * spp * self._sets
         room = self._tracer.memory_budget * 2**30 - path_count * films.BYTES_PER_SAMPLE
         wanted = int(path_count * self._room()) + _SPARE

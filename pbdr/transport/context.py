@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..geometry.rough_lobes import RoughLobes
     from .levels import Levels
     from .path import Limits
+    from .samplers import Sampler
     from .velocity import Bend
 
 
@@ -78,7 +79,7 @@ class Context:
     seed: mi.UInt32
     limits: Limits  #: where paths end
     #: paths(sampler, ray, active, limits), by the integrator's own path loop, detached
-    paths: Callable[[mi.Sampler, mi.Ray3f, mi.Bool, Limits], PathResult]
+    paths: Callable[[Sampler, mi.Ray3f, mi.Bool, Limits], PathResult]
     setting: Setting  #: what moves, and where
     bend: Bend | None  #: lets camera rays follow a velocity field instead of material points
     crosses_film_edges: bool  #: whether anything moves where the film's own integrand ends

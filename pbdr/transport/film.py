@@ -15,6 +15,7 @@ from ..errors import InputError
 if TYPE_CHECKING:
     from .levels import Levels
     from .path import PathResult
+    from .samplers import Sampler
     from .velocity import Bend
 
 #: Bytes of intermediate arrays per camera sample in a gradient pass (measured: 13 for materials, 36 for motion without
@@ -104,7 +105,7 @@ class Camera:
     """Camera samples of one pass."""
 
     sensor: mi.Sensor
-    sampler: mi.Sampler | None  #: after the random numbers that made the rays
+    sampler: Sampler | None  #: after the random numbers that made the rays
     spp: int
     ray: mi.RayDifferential3f  #: detached [N]
     response: mi.Spectrum  #: sensor response of each ray [N]
@@ -136,36 +137,15 @@ def has_alpha(film: mi.Film) -> bool:
     return mi.has_flag(film.flags(), mi.FilmFlags.Alpha)
 
 
-def true_spp(sensor: mi.Sensor, spp: int) -> int:
-    """Samples per pixel that the sensor's sampler takes where this number is asked for."""
-    sampler = sensor.sampler().clone()
-    sampler.set_sample_count(spp)
-    return sampler.sample_count()
-
-
-def seeded_sampler(sensor: mi.Sensor, p: Pass, sets: int) -> mi.Sampler:
-    """The sensor's sampler, stratified within each pixel of each set."""
-    sampler = sensor.sampler().clone()
-    sampler.set_sample_count(p.spp)
-    spp = sampler.sample_count()
-    sampler.set_samples_per_wavefront(spp)
-    width, height = sampled_size(sensor.film())
-    sampler.seed(p.seed, width * height * spp * sets)
-    return sampler
-
-
-def sampled_positions(
-    film: mi.Film, sampler: mi.Sampler, sets: int, pixels: mi.UInt32 | None = None
-) -> tuple[mi.Point2f, mi.Vector2f]:
-    """Film positions of camera samples, pixel after pixel, set after set.
+def sampled_pixels(film: mi.Film, spp: int, sets: int, pixels: mi.UInt32 | None = None) -> mi.Point2f:
+    """Upper left corners of the pixels of camera samples, pixel after pixel, set after set.
 
     Args:
         pixels: Of the samples of one set; None where all have as many. [N / sets]
 
     Returns:
-        The upper left corners of their pixels, and their offsets from there, both in pixels. [N]
+        Film positions, pixels. [N]
     """
-    spp = sampler.sample_count()
     width, height = sampled_size(film)
     index = dr.arange(mi.UInt32, width * height * spp * sets) // dr.opaque(mi.UInt32, spp)
     if sets > 1:
@@ -177,7 +157,7 @@ def sampled_positions(
     border = film.rfilter().border_size() if film.sample_border() else 0
     y = index // width
     corner = mi.Vector2i(mi.Int32(index - y * width), mi.Int32(y)) - border + mi.Vector2i(film.crop_offset())
-    return mi.Point2f(corner), sampler.next_2d()
+    return mi.Point2f(corner)
 
 
 @dataclasses.dataclass(frozen=True)

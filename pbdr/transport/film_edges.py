@@ -12,6 +12,7 @@ import drjit as dr
 import mitsuba as mi
 
 from ..seeds import derive_seed
+from ..sobol import SobolSampler
 from .camera_hits import first_hit
 from .context import Context
 from .film import FilmSamples, Source, coverage, has_alpha
@@ -73,7 +74,7 @@ def _edge_points(context: Context) -> tuple:
     return position, vertical, first, (sampler, response), pi, ray
 
 
-def _edge_positions(context: Context, *, every_pixel: bool) -> tuple[mi.Point2f, mi.Bool, mi.Bool, mi.Sampler]:
+def _edge_positions(context: Context, *, every_pixel: bool) -> tuple[mi.Point2f, mi.Bool, mi.Bool, SobolSampler]:
     """Stratified film positions on all edges, ``spp`` on each pixel's length.
 
     Returns:
@@ -85,10 +86,7 @@ def _edge_positions(context: Context, *, every_pixel: bool) -> tuple[mi.Point2f,
     columns, rows = (width + 1, height + 1) if every_pixel else (2, 2)
     vertical_count, horizontal_count = context.spp * height * columns, context.spp * width * rows
     count = vertical_count + horizontal_count
-    sampler = context.sensor.sampler().clone()
-    sampler.set_sample_count(1)
-    sampler.set_samples_per_wavefront(1)
-    sampler.seed(mi.sample_tea_32(mi.UInt32(context.seed), derive_seed(0, "film edge"))[0], count)
+    sampler = SobolSampler.along(count, mi.sample_tea_32(mi.UInt32(context.seed), derive_seed(0, "film edge"))[0])
 
     # One lane for each sample: which line, and where on it
     lane = dr.arange(mi.UInt32, count)

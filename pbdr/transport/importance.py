@@ -10,6 +10,7 @@ import dataclasses
 import drjit as dr
 import mitsuba as mi
 
+from ..sobol import SobolSampler
 from .camera_hits import is_visible
 from .context import Context
 from .film import in_sampled_area
@@ -63,7 +64,7 @@ def connect_to_sensor(
 @dr.syntax
 def carry_to_sensor(
     context: Context,
-    sampler: mi.Sampler,
+    sampler: SobolSampler,
     si: mi.SurfaceInteraction3f,
     incident: mi.Vector3f,
     bounces: mi.UInt32,

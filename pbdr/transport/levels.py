@@ -26,6 +26,7 @@ import numpy as np
 
 from ..geometry.motion import registry_index
 from ..seeds import derive_seed
+from ..sobol import SobolSampler
 from .camera_hits import first_hit
 from .recollection import Recollection
 from .sensor import camera_rays
@@ -147,8 +148,7 @@ def look_around(context: Context, group: mi.UInt32) -> Recollection[Memory]:
     seed = mi.sample_tea_32(mi.UInt32(context.seed), derive_seed(0, "levels"))[0]
     before = no_memory(dr.width(group))
     levels = Levels.of_memory(before, group)
-    sampler = mi.load_dict({"type": "independent"})
-    sampler.seed(seed, LOOKED_AT)
+    sampler = SobolSampler.along(LOOKED_AT, seed)
     film = sensor.film()
     position = sampler.next_2d() * mi.ScalarVector2f(film.crop_size()) + mi.ScalarVector2f(film.crop_offset())
     ray = mi.Ray3f(dr.detach(camera_rays(sensor, sampler, position)[0], True))

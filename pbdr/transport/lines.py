@@ -13,6 +13,7 @@ from .emitter import emitters_move, follow_emitter
 
 if TYPE_CHECKING:
     from .context import Context
+    from .samplers import Sampler
 
 #: Offset of boundary rays from their edge, relative to the size of coordinates
 EDGE_OFFSET = 1e-4
@@ -129,7 +130,7 @@ def _is_distant(ds: mi.DirectionSample3f) -> mi.Bool:
     return mi.has_flag(kind, mi.EmitterFlags.Infinite) | mi.has_flag(kind, mi.EmitterFlags.DeltaDirection)
 
 
-def sample_emitter_end(scene: mi.Scene, sampler: mi.Sampler, centre: mi.Point3f, count: int) -> EmitterEnd:
+def sample_emitter_end(scene: mi.Scene, sampler: Sampler, centre: mi.Point3f, count: int) -> EmitterEnd:
     """Points on emitters, or directions to distant ones, for occluders that are not yet chosen.
 
     The density does not depend on where the light goes, so that points which are hidden from one occluder but not from
@@ -184,7 +185,7 @@ def is_lit(scene: mi.Scene, line: Line, end: EmitterEnd) -> mi.Bool:
 
 
 def reflected_light(
-    context: Context, end: SurfaceEnd, sampler: mi.Sampler, max_depth: mi.UInt32, active: mi.Bool
+    context: Context, end: SurfaceEnd, sampler: Sampler, max_depth: mi.UInt32, active: mi.Bool
 ) -> mi.Spectrum:
     """What the line sees toward the light, without what emitters send themselves. [N]
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..geometry.rough_lobes import RoughLobes
     from ..interior.base import Rule
     from .memory import LightSample
+    from .samplers import Sampler
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +121,7 @@ class _Bounce:
 @dr.syntax
 def trace_path(
     scene: mi.Scene,
-    sampler: mi.Sampler,
+    sampler: Sampler,
     start: Start,
     *,
     rule: Rule,
@@ -219,7 +220,7 @@ def _arrive(state: _State, origin: mi.Point3f, sensor: mi.Sensor | None, lobes: 
 
 def _light(
     scene: mi.Scene,
-    sampler: mi.Sampler,
+    sampler: Sampler,
     state: _State,
     surface: SurfacePoint,
     active: mi.Bool,
@@ -247,7 +248,7 @@ def _light(
 
 
 def _bounce(
-    scene: mi.Scene, sampler: mi.Sampler, state: _State, surface: SurfacePoint, active: mi.Bool, limits: Limits
+    scene: mi.Scene, sampler: Sampler, state: _State, surface: SurfacePoint, active: mi.Bool, limits: Limits
 ) -> _Bounce:
     """Continue in a direction sampled from the BSDF."""
     with dr.suspend_grad():

@@ -15,6 +15,7 @@ from ..geometry.motion import area_jacobian, material_point
 from ..geometry.sliding import meet_tangent_plane
 
 if TYPE_CHECKING:
+    from .samplers import Sampler
     from .velocity import Bend
 
 #: Sensors whose film position is known as a function of the first vertex
@@ -198,9 +199,7 @@ def project_first_vertex(
     return FilmPoint(dr.replace_grad(position, projected.position), measure, x0, vertex)
 
 
-def camera_rays(
-    sensor: mi.Sensor, sampler: mi.Sampler, position: mi.Point2f
-) -> tuple[mi.RayDifferential3f, mi.Spectrum]:
+def camera_rays(sensor: mi.Sensor, sampler: Sampler, position: mi.Point2f) -> tuple[mi.RayDifferential3f, mi.Spectrum]:
     """Detached rays through given film positions, with the sensor's response.
 
     Args:

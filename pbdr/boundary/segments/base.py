@@ -12,6 +12,7 @@ import mitsuba as mi
 from ...geometry.curves import Curves, Place, find_place
 from ...packing import pack, unpack
 from ...seeds import derive_seed
+from ...sobol import SobolSampler
 from ...transport.context import Context
 from ...transport.film import FilmSamples, Source
 from ...transport.recollection import Recollection
@@ -58,7 +59,7 @@ class Segments(abc.ABC):
         return p
 
     @abc.abstractmethod
-    def find(self, sampler: mi.Sampler) -> dict:
+    def find(self, sampler: SobolSampler) -> dict:
         """Detached samples with all their light: arrays by name, among them ``active``, ``cell`` and ``u``. [N]"""
 
     @abc.abstractmethod
@@ -77,7 +78,7 @@ class Segments(abc.ABC):
     def start(self, label: str = "find") -> dict:
         """Find samples; their arrays are being computed when this returns."""
         with dr.suspend_grad():
-            found = self.find(self._sampler(label))
+            found = self.find(SobolSampler.along(self.count, self.seed(label)))
             self.sampling.count(found["cell"])
             self.sampling.schedule()
             dr.eval(found)
@@ -111,11 +112,6 @@ class Segments(abc.ABC):
     def seed(self, label: str) -> mi.UInt32:
         """Of one purpose."""
         return mi.sample_tea_32(mi.UInt32(self.context.seed), derive_seed(0, "silhouettes", self.name, label))[0]
-
-    def _sampler(self, label: str) -> mi.Sampler:
-        sampler = mi.load_dict({"type": "independent"})
-        sampler.seed(self.seed(label), self.count)
-        return sampler
 
     def place(self, cell: mi.UInt32, u: mi.Float) -> Place:
         return find_place(self.curves, cell, u)

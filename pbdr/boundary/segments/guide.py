@@ -13,6 +13,7 @@ import dataclasses
 import drjit as dr
 import mitsuba as mi
 
+from ...sobol import SobolSampler
 from ...transport.recollection import Recollection
 
 #: Share of the samples that follow the geometry alone
@@ -53,7 +54,7 @@ class Sampling:
         return _cells_per_bin(dr.width(self.density))
 
     def sample(
-        self, sampler: mi.Sampler, count: int, shift: mi.Float | float = 0
+        self, sampler: SobolSampler, count: int, shift: mi.Float | float = 0
     ) -> tuple[mi.UInt32, mi.Float, mi.Float]:
         """Stratified choices of cells.
 

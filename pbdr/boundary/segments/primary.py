@@ -8,6 +8,7 @@ import drjit as dr
 import mitsuba as mi
 
 from ...geometry.curves import Curves, Place, Touch, touch
+from ...sobol import SobolSampler
 from ...transport.camera_hits import first_hit
 from ...transport.film import FilmSamples, coverage, has_alpha, in_sampled_area
 from ...transport.memory import hit_fields, hit_of
@@ -67,7 +68,7 @@ class Primary(Segments):
     def observed(self, p: mi.Point3f) -> mi.Point3f:
         return dr.detach(self.context.sensor.world_transform()).inverse() @ p
 
-    def find(self, sampler: mi.Sampler) -> dict:
+    def find(self, sampler: SobolSampler) -> dict:
         context, sensor, attachment = self.context, self.context.sensor, self.context.setting.attachment
         x0 = dr.detach(self._vertex())
         cell, u, rcp_pmf = self.sampling.sample(sampler, self.count)

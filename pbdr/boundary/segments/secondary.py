@@ -7,6 +7,7 @@ import mitsuba as mi
 
 from ...geometry.curves import Curves, Place, Touch, curve_measure, sample_direction, touch
 from ...geometry.motion import material_point
+from ...sobol import SobolSampler
 from ...transport.film import FilmSamples
 from ...transport.importance import carry_to_sensor, connect_to_sensor
 from ...transport.lines import (
@@ -44,7 +45,7 @@ class Direct(Segments):
         length, opening = curve_measure(middle)
         return length * dr.sqrt(opening / dr.pi)
 
-    def find(self, sampler: mi.Sampler) -> dict:
+    def find(self, sampler: SobolSampler) -> dict:
         context, scene, setting = self.context, self.context.scene, self.context.setting
         end = sample_emitter_end(scene, sampler, setting.centre, self.count)
         view = end.view()
@@ -111,7 +112,7 @@ class Indirect(Segments):
         length, opening = curve_measure(middle)
         return length * opening
 
-    def find(self, sampler: mi.Sampler) -> dict:
+    def find(self, sampler: SobolSampler) -> dict:
         context = self.context
         cell, u, rcp_pmf = self.sampling.sample(sampler, self.count)
         place = self.place(cell, u)
@@ -194,7 +195,7 @@ def _attached(segments: Segments, found: dict, end: EmitterEnd | None) -> tuple[
     return FilmSamples(found["position"], F * speed, mi.Float(0) * speed, wavelengths), dr.max(F)
 
 
-def _bounces(max_depth: int, fewest: int, sampler: mi.Sampler) -> tuple[mi.UInt32, mi.Float]:
+def _bounces(max_depth: int, fewest: int, sampler: SobolSampler) -> tuple[mi.UInt32, mi.Float]:
     """How many surfaces lie between boundary segment and sensor: geometric, cut off at the path's depth.
 
     Args:
@@ -212,7 +213,7 @@ def _bounces(max_depth: int, fewest: int, sampler: mi.Sampler) -> tuple[mi.UInt3
     return k, total / ((1 - keep) * dr.power(keep, mi.Float(k)))
 
 
-def _wavelengths(sensor: mi.Sensor, sampler: mi.Sampler) -> tuple[mi.Wavelength, mi.Spectrum]:
+def _wavelengths(sensor: mi.Sensor, sampler: SobolSampler) -> tuple[mi.Wavelength, mi.Spectrum]:
     """Wavelengths of a boundary path and the sensor's response to them."""
     sample = sampler.next_1d() if mi.is_spectral else mi.Float(0)
     return sensor.sample_wavelengths(dr.zeros(mi.SurfaceInteraction3f), sample)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import drjit as dr
 import mitsuba as mi
 
+from ...sobol import SobolSampler
+
 
 def render_first_hits(
     scene: mi.Scene, sensor: mi.Sensor, spp: int, seed: mi.UInt32
@@ -26,9 +28,7 @@ def render_first_hits(
     film = sensor.film()
     size = film.crop_size()
     width, height = int(size[0]), int(size[1])
-    sampler = sensor.sampler().clone()
-    sampler.set_sample_count(spp)
-    sampler.seed(seed, width * height * spp)
+    sampler = SobolSampler.over_pixels((width, height), spp, seed)
     index = dr.arange(mi.UInt32, width * height * spp) // spp
     pixel = mi.Vector2f(mi.Float(index % width), mi.Float(index // width)) + mi.Vector2f(sampler.next_2d())
     # Sensors count their film samples from the corner of the crop
