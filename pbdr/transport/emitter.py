@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import drjit as dr
 import mitsuba as mi
 
-from ..geometry.motion import area_jacobian, carries_motion, material_point
+from ..geometry.motion import area_jacobian, carries_motion, material_point, relative_cosine
 from ..geometry.sliding import meet_tangent_plane, slide
 
 if TYPE_CHECKING:
@@ -113,8 +113,8 @@ def follow_emitter(
     distance = dr.norm(offset)
     followed.d = dr.replace_grad(ds.d, dr.select(distant, single_d, offset * dr.rcp(distance)))
     followed.dist = dr.replace_grad(ds.dist, dr.select(distant, ds.dist, distance))
-    solid_angle = dr.abs_dot(followed.n, followed.d) * dr.rcp(dr.square(distance))
-    measure = jacobian * dr.relative_grad(dr.select(on_surface, solid_angle, 1))
+    solid_angle = relative_cosine(followed.n, followed.d) * dr.relative_grad(dr.rcp(dr.square(distance)))
+    measure = jacobian * dr.select(on_surface, solid_angle, 1)
     if bend is not None:
         followed.d, measure = bend(si.p, followed.d, measure, active & ~ds.delta)
         reached = slide(pi, light, meet_tangent_plane(si.p, followed.d, light, on_light), on_light)

@@ -55,7 +55,7 @@ def connect_to_sensor(
     si = mi.SurfaceInteraction3f(si)
     si.wi = si.to_local(-dr.normalize(offset))
     f = si.bsdf().eval(mi.BSDFContext(), si, si.to_local(incident), active)
-    density = film_area_density(projected, offset, si.n, active)
+    density = film_area_density(projected, offset, si.n)
     cosine = dr.abs_dot(si.n, incident)
     active &= cosine > 1e-6
     return Connection(u, dr.select(active, f * (density / cosine), 0), active)

@@ -9,7 +9,7 @@ import drjit as dr
 import mitsuba as mi
 
 from ..geometry.level_sets import is_level_set
-from ..geometry.motion import area_jacobian, material_point
+from ..geometry.motion import area_jacobian, material_point, relative_cosine
 from ..geometry.sliding import meet_tangent_plane
 from .emitter import emission_toward, follow_emitter, power_heuristic
 from .memory import LightSample
@@ -107,8 +107,8 @@ def vertex_weight(
         offset = next_si.p - si.p
         distance2 = dr.squared_norm(offset)
         wo = dr.replace_grad(wo, dr.select(follows, offset * dr.rsqrt(distance2), wo))
-        geometry = dr.abs_dot(next_si.n, wo) * dr.rcp(distance2)
-        measure = dr.relative_grad(dr.select(follows, geometry, 1)) * area_jacobian(pi_next, next_si, follows)
+        geometry = relative_cosine(next_si.n, wo) * dr.relative_grad(dr.rcp(distance2))
+        measure = dr.select(follows, geometry, 1) * area_jacobian(pi_next, next_si, follows)
         if bend is not None:
             wo, measure = bend(si.p, wo, measure, active)
             ahead = dr.select(on_surface, meet_tangent_plane(si.p, wo, next_si, on_surface), si.p + wo)

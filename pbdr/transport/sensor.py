@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..geometry.level_sets import is_level_set
-from ..geometry.motion import area_jacobian, material_point
+from ..geometry.motion import area_jacobian, material_point, relative_cosine
 from ..geometry.sliding import meet_tangent_plane
 
 if TYPE_CHECKING:
@@ -117,6 +117,11 @@ class Projection:
     depth: mi.Float  #: z of the offset in the camera's frame, scene units [N]
     scale: mi.Vector2f  #: pixels per unit of slope [1]
 
+    @property
+    def area_scale(self) -> mi.Float:
+        """Film area per surface area over n·offset, pixels² per cubed scene unit. [N]"""
+        return dr.abs(self.scale.x * self.scale.y / (self.depth * dr.square(self.depth)))
+
 
 def project(sensor: mi.Sensor, x0: mi.Point3f, offset: mi.Vector3f) -> Projection:
     """Project points onto the film through a pinhole or through points of the aperture.
@@ -147,11 +152,18 @@ def project(sensor: mi.Sensor, x0: mi.Point3f, offset: mi.Vector3f) -> Projectio
     return Projection(position, slope, q.z, scale)
 
 
-def film_area_density(projection: Projection, offset: mi.Vector3f, normal: mi.Normal3f, hit: mi.Bool) -> mi.Float:
-    """Film area per surface area, pixels² per squared scene unit; per solid angle for unit offsets to infinity. [N]"""
-    facing = dr.select(hit, dr.abs_dot(normal, offset), 1)
-    z = projection.depth
-    return facing * dr.abs(projection.scale.x * projection.scale.y / (z * dr.square(z)))
+def film_area_density(projection: Projection, offset: mi.Vector3f, normal: mi.Normal3f) -> mi.Float:
+    """Film area per surface area, pixels² per squared scene unit. [N]"""
+    return dr.abs_dot(normal, offset) * projection.area_scale
+
+
+def _relative_film_area(projection: Projection, offset: mi.Vector3f, normal: mi.Normal3f, hit: mi.Bool) -> mi.Float:
+    """A factor of value 1 that carries the change of film area per surface area, or per solid angle without a hit. [N]
+
+    Args:
+        offset: From the sensor to the surface; of unit length without a hit. [N]
+    """
+    return dr.select(hit, relative_cosine(normal, offset), 1) * dr.relative_grad(projection.area_scale)
 
 
 def project_first_vertex(
@@ -182,19 +194,18 @@ def project_first_vertex(
     follows = hit if bend is None else hit & ~is_level_set(pi.shape)
     offset = dr.select(follows, si.p - x0, dr.detach(ray.d))
     projected = project(sensor, x0, offset)
-    area = dr.relative_grad(film_area_density(projected, offset, si.n, follows))
-    measure = area * area_jacobian(pi, si, follows)
+    measure = _relative_film_area(projected, offset, si.n, follows) * area_jacobian(pi, si, follows)
     vertex = dr.select(follows, si.p, x0 + offset)
     if bend is None:
         return FilmPoint(dr.replace_grad(position, projected.position), measure, x0, vertex)
 
     # The field lives on the sphere of directions; its film area differs from that of the material point
     direction = dr.normalize(offset)
-    solid_angle = dr.select(follows, dr.abs_dot(si.n, direction) * dr.rcp(dr.squared_norm(offset)), 1)
-    on_sphere = dr.relative_grad(solid_angle) * area_jacobian(pi, si, follows)
+    solid_angle = relative_cosine(si.n, direction) * dr.relative_grad(dr.rcp(dr.squared_norm(offset)))
+    on_sphere = dr.select(follows, solid_angle, 1) * area_jacobian(pi, si, follows)
     d, measure = bend(x0, direction, on_sphere, mi.Bool(True))
     projected = project(sensor, x0, d)
-    measure *= dr.relative_grad(film_area_density(projected, d, si.n, mi.Bool(False)))
+    measure *= _relative_film_area(projected, d, si.n, mi.Bool(False))
     vertex = dr.select(hit, meet_tangent_plane(x0, d, si, hit), x0 + d)
     return FilmPoint(dr.replace_grad(position, projected.position), measure, x0, vertex)
 
