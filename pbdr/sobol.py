@@ -76,17 +76,19 @@ class SobolSampler:
 
     def next_1d(self) -> mi.Float:
         """A number for each sample. [N]"""
-        shuffled = _scrambled(self.index, self._seed())
-        return _unit(_scrambled(dr.brev(shuffled), self._seed()))
+        return _fraction(_scrambled(self.index, self._seed()))
 
     def next_2d(self) -> mi.Point2f:
         """A point for each sample. [N]"""
-        x = dr.brev(_scrambled(self.index, self._seed()))
+        seed = self._seed()
+        x = dr.brev(_scrambled(self.index, seed))
         # Pascal's triangle modulo 2 times the bits of the index: bit r is the sum of all bits whose places contain r
         y = mi.UInt32(x)
         for k, mask in enumerate(_LOWER_HALVES):
             y ^= (y >> (1 << k)) & mask
-        return mi.Point2f(_unit(_scrambled(x, self._seed())), _unit(_scrambled(y, self._seed())))
+        # Scrambling decides about leading digits by the lower bits of its seed
+        scrambled = (_scrambled(v, _turned(seed, bits)) for v, bits in ((x, 11), (y, 21)))
+        return mi.Point2f(*(_fraction(dr.brev(v)) for v in scrambled))
 
     def _seed(self) -> mi.UInt32:
         """Of the next dimension: hashed as by Wellons, "lowbias32"."""
@@ -110,9 +112,14 @@ def _scrambled(x: mi.UInt32, seed: mi.UInt32) -> mi.UInt32:
     return x
 
 
-def _unit(x: mi.UInt32) -> mi.Float:
-    """Numbers in [0, 1) from bits in reverse order. [N]"""
-    return mi.Float(dr.brev(x) >> 8) * 2.0**-24
+def _turned(x: mi.UInt32, bits: int) -> mi.UInt32:
+    """Bits turned round. [N]"""
+    return (x >> bits) | (x << (32 - bits))
+
+
+def _fraction(x: mi.UInt32) -> mi.Float:
+    """Numbers in [0, 1) with these binary digits. [N]"""
+    return mi.Float(x >> 8) * 2.0**-24
 
 
 def _spread(x: mi.UInt32) -> mi.UInt32:

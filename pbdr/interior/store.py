@@ -50,6 +50,9 @@ def attached_light(surfaces: Surfaces, L: mi.Spectrum) -> mi.Spectrum:
         One term for each vertex; 0 where there is none. [V]
     """
     kept, vertices, fields = surfaces.kept, surfaces.vertices, surfaces.fields
+    if kept.distant:
+        total = fields["seen"] * surfaces.sky(vertices.ray.d) + fields["lit"] * surfaces.sky(vertices.light_d)
+        return dr.select(vertices.used, total, 0)
     total = mi.Spectrum(0)
 
     # Emission toward the previous vertex, and light from the sampled emitter before the BSDF turns it

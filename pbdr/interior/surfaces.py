@@ -25,6 +25,12 @@ class Surfaces:
         mis = self.fields["mis"]
         return mis * self.si.emitter(self.scene).eval(self.si, mis > 0)
 
+    def sky(self, d: mi.Vector3f) -> mi.Spectrum:
+        """Radiance of the environment in directions. [V]"""
+        away = dr.zeros(mi.SurfaceInteraction3f, dr.width(d))
+        away.wi, away.wavelengths, away.time = -d, self.vertices.ray.wavelengths, self.vertices.ray.time
+        return self.scene.environment().eval(away, self.vertices.used)
+
     def arriving(self, *, by_direction: bool = False) -> tuple[mi.Spectrum, mi.Bool]:
         """Weighted light from the emitter samples, and where there is any. [V]
 

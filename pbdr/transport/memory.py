@@ -15,6 +15,7 @@ class LightSample:
     ds: mi.DirectionSample3f  #: direction, and the point on the emitter [N]
     weight: mi.Spectrum  #: radiance over density, with the MIS weight; 0 where hidden [N]
     scale: mi.Float  #: the same for radiance 1 [N]
+    turned: mi.Spectrum  #: the same after the BSDF: f_s |n·ω| × scale [N]
 
 
 @dataclasses.dataclass

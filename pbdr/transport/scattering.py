@@ -65,10 +65,9 @@ def direct_light(
             with dr.suspend_grad():
                 pdf_bsdf = lobe.mixed(pdf_bsdf, si.wi, si.to_local(ds.d))
         mis = dr.select(ds.delta, 1, power_heuristic(dr.detach(ds.pdf), pdf_bsdf))
+        scale = dr.select(active, mis * dr.rcp(dr.detach(ds.pdf)), 0)
         light = LightSample(
-            dr.detach(ds, True),
-            dr.detach(dr.select(active, mis * weight, 0)),
-            dr.select(active, mis * dr.rcp(dr.detach(ds.pdf)), 0),
+            dr.detach(ds, True), dr.detach(dr.select(active, mis * weight, 0)), scale, dr.detach(scale * f)
         )
         return dr.select(active, mis * f * weight, 0), light
 

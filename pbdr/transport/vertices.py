@@ -25,13 +25,19 @@ class Kept:
     attachment: Attachment
     delta_bsdfs: bool  #: random numbers of specular lobes are needed
     instances: bool  #: hits can lie on instances
+    distant: bool  #: nothing but the environment carries derivatives: directions are enough
     reusable: bool = False  #: all vertices, chained along their paths, so that other materials and lights can be put in
 
     @classmethod
     def of(cls, scene: mi.Scene, attachment: Attachment, *, reusable: bool = False) -> Kept:
         """What derivatives of a scene need, or other materials, textures and lights in the same places."""
-        instances = has_instances(scene)
-        return cls(attachment, Traits.of(scene, True).delta_bsdfs, instances, reusable)
+        environment = scene.environment()
+        distant = not (reusable or environment is None or attachment.surfaces.any) and not any(
+            attachment.emitters.has(dr.reinterpret_array(mi.UInt32, mi.EmitterPtr(emitter)))[0]
+            for emitter in scene.emitters()
+            if emitter is not environment
+        )
+        return cls(attachment, Traits.of(scene, True).delta_bsdfs, has_instances(scene), distant, reusable)
 
     @property
     def tables(self) -> list[mi.UInt32]:
@@ -45,6 +51,10 @@ class Kept:
     @property
     def fields(self) -> dict[str, type]:
         """Names of what is kept, with types."""
+        if self.distant:
+            return {
+                "lane": mi.UInt32, "d": mi.Vector3f, "seen": mi.Spectrum, "light_d": mi.Vector3f, "lit": mi.Spectrum,
+            }  # fmt: skip
         fields = {
             "lane": mi.UInt32, "t": mi.Float, "prim_uv": mi.Point2f, "prim_index": mi.UInt32, "shape": mi.UInt32,
             "o": mi.Point3f, "d": mi.Vector3f, "light_d": mi.Vector3f,
@@ -81,12 +91,18 @@ class Kept:
             shape = dr.reinterpret_array(mi.UInt32, vertex.pi.shape)
             wanted |= vertex.pi.is_valid() & self.attachment.surfaces.has(shape)
         if self.attachment.emitters.any:
-            emitters = self.attachment.emitters
-            sampled = dr.reinterpret_array(mi.UInt32, vertex.light.ds.emitter)
-            seen = dr.reinterpret_array(mi.UInt32, vertex.emitter)
-            wanted |= (vertex.light.scale > 0) & emitters.has(sampled)
-            wanted |= (vertex.mis > 0) & (seen != 0) & emitters.has(seen)
+            wanted |= self.is_lit(vertex) | self.sees(vertex)
         return vertex.active & wanted
+
+    def is_lit(self, vertex: Vertex) -> mi.Bool:
+        """Whether the emitter sample at a vertex found an emitter that carries derivatives. [N]"""
+        sampled = dr.reinterpret_array(mi.UInt32, vertex.light.ds.emitter)
+        return (vertex.light.scale > 0) & self.attachment.emitters.has(sampled)
+
+    def sees(self, vertex: Vertex) -> mi.Bool:
+        """Whether a vertex lies on an emitter that carries derivatives. [N]"""
+        seen = dr.reinterpret_array(mi.UInt32, vertex.emitter)
+        return (vertex.mis > 0) & (seen != 0) & self.attachment.emitters.has(seen)
 
 
 class VertexArrays:
@@ -121,6 +137,10 @@ class VertexArrays:
         slot = dr.scatter_inc(self.counter, mi.UInt32(0), active)
         active &= slot < self.capacity
         values = _values(vertex, lane) | {"previous": previous}
+        if self.kept.distant:
+            throughput = vertex.throughput
+            values["seen"] = dr.select(self.kept.sees(vertex), throughput * vertex.mis, 0)
+            values["lit"] = dr.select(self.kept.is_lit(vertex), throughput * vertex.light.turned, 0)
         numbers = [
             dr.reinterpret_array(mi.Float, dr.detach(part)) if dr.is_integral_v(part) else dr.detach(part)
             for name in self.kept.fields
@@ -213,17 +233,25 @@ class StoredVertices:
         """Put hits and rays together."""
         lane = fields["lane"]
         pi = dr.zeros(mi.PreliminaryIntersection3f, dr.width(lane))
-        pi.t, pi.prim_uv, pi.prim_index = fields["t"], fields["prim_uv"], fields["prim_index"]
-        pi.shape = dr.reinterpret_array(mi.ShapePtr, fields["shape"])
+        if "t" in fields:
+            pi.t, pi.prim_uv, pi.prim_index = fields["t"], fields["prim_uv"], fields["prim_index"]
+            pi.shape = dr.reinterpret_array(mi.ShapePtr, fields["shape"])
         if "instance" in fields:
             pi.instance = dr.reinterpret_array(mi.ShapePtr, fields["instance"])
             pi.shape_index = fields["shape_index"]
-        pi.valid = used & (pi.t < dr.inf)
+        pi.valid = used & ("t" in fields) & (pi.t < dr.inf)
         time, wavelengths = (
             dr.gather(type(value), value, lane) if dr.width(value) > 1 else value
             for value in (camera_ray.time, camera_ray.wavelengths)
         )
-        return cls(lane, used, pi, mi.Ray3f(fields["o"], fields["d"], time, wavelengths), fields["light_d"], fields)
+        return cls(
+            lane,
+            used,
+            pi,
+            mi.Ray3f(fields.get("o", mi.Point3f(0)), fields["d"], time, wavelengths),
+            fields["light_d"],
+            fields,
+        )
 
     def direction_sample(self) -> mi.DirectionSample3f:
         """The emitter samples, as far as their radiance depends on them. [V]"""

@@ -72,6 +72,14 @@ def test_equals_replay_behind_hidden_emitters():
     assert_equals_replay(build(), direction.key, hide_emitters=True)
 
 
+def test_equals_replay_of_an_environment_beside_a_lamp():
+    """The lamp is in view and found by both strategies, but carries no derivatives."""
+    glow = {"type": "area", "radiance": {"type": "rgb", "value": 3.0}}
+    lamp = {"type": "sphere", "radius": 0.3, "center": [0.3, 0.2, 0.5], "emitter": glow}
+    sky = {"type": "constant", "radiance": {"type": "rgb", "value": [1, 0.8, 0.6]}}
+    assert_equals_replay(stage(lamp=None, light=sky, ball=lamp), "light.radiance.value")
+
+
 @pytest.mark.parametrize("key", ["red.reflectance.value", "light.emitter.radiance.value"])
 def test_equals_replay_with_wavelengths(key):
     mi.set_variant("llvm_ad_spectral")
