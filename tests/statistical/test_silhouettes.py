@@ -90,6 +90,14 @@ def test_hidden_emitters_in_view(direction):
     assert_mean(scene, direction, hiding)
 
 
+def test_silhouettes_behind_a_hidden_emitter():
+    """Rays beside them go on along their own lines, however the emitter is tilted."""
+    to_world = mi.ScalarTransform4f().translate([-0.1, -0.6, 1.2]).rotate([1, 0, 0], 60).scale(0.5)
+    scene = stage({**area(), "to_world": to_world}, {"box": {"type": "cube", "to_world": floating()}, "sky": sky()})
+    hiding = mi.load_dict({"type": "pbdr", "max_depth": 2, "hide_emitters": True})
+    assert_mean(scene, P.translate("box.vertex_positions", (1, 0.2, 0.1)), hiding)
+
+
 @pytest.mark.parametrize(("distance", "unit"), [(1000.0, 1.0), (0.0, 1000.0), (0.0, 0.001)])
 def test_far_from_the_origin_and_in_other_units(distance, unit):
     """Rays beside an edge keep clear of rounding: 1,000 units away, or 1,000 units wide, a third of this was lost."""
