@@ -36,7 +36,7 @@ def former_warped_area(props: mi.Properties, warp_depth: int) -> BoundaryTerm:
     former = {"rays": 16, "kappa": 1e5, "exp": 3.0, "antithetic": False}
     values = {name: props.get(f"reparam_{name}", default) for name, default in former.items()}
     for name in ("rays", "kappa", "exp"):
-        if values[name] <= 0:
+        if not values[name] > 0:
             raise InputError(f"'reparam_{name}' must be greater than 0, got {values[name]}")
     props.get("reparam_unroll", False)
     if props.get("warp_field", "blend") == "ratio":
@@ -56,7 +56,7 @@ class DifferentialIntegrator(GradientPasses):
     def __init__(self, props: mi.Properties, *, taped: bool, boundary: BoundaryTerm, derivative_sampling: bool = False):
         super().__init__(props)
         self.memory_budget = props.get("memory_budget", 1.0)
-        if self.memory_budget <= 0:
+        if not self.memory_budget > 0:
             raise InputError(f"'memory_budget' must be greater than 0 GiB, got {self.memory_budget:g}")
         if taped and self.max_depth == 0xFFFFFFFF:
             raise InputError("'max_depth' must be finite with a taped interior, got -1")
