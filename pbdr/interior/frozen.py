@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable
 import drjit as dr
 import mitsuba as mi
 
+from ..errors import raise_interrupt
 from ..packing import outline, pack, structure_key, unpack
 from .stand_ins import StandIns
 
@@ -106,6 +107,7 @@ class Frozen:
         try:
             arrays = entry.frozen(scene, sensor, pack(arguments))
         except (RuntimeError, TypeError, ValueError) as error:
+            raise_interrupt(error)
             self._give_up(f"{name}: {str(error).strip().splitlines()[0]}")
             return function(scene, sensor, *arguments)
         finally:
