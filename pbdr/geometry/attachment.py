@@ -21,6 +21,7 @@ class Attachment:
     moving: MovingShapes  #: shapes whose place does
     lamps: Flags  #: shapes that are lamps, attached or not
     moves: bool  #: whether a surface or an emitter moves
+    distant: bool  #: whether the environment alone carries derivatives
     lobes: RoughLobes | None = None  #: materials whose roughness does, if directions are to be drawn by its derivative
 
     @classmethod
@@ -44,7 +45,9 @@ class Attachment:
         surfaces = Flags.of_shapes(scene, turns, unknown=True)
         pointers = dr.reinterpret_array(mi.UInt32, mi.EmitterPtr(emitters))
         lamps = Flags.of_shapes(scene, lambda shape: shape.is_emitter())
-        return cls(surfaces, Flags.of(pointers, shining, unknown=True), MovingShapes.of(scene), lamps, moves)
+        distant = not surfaces.any and all(e.is_environment() for e, on in zip(emitters, shining, strict=True) if on)
+        shining = Flags.of(pointers, shining, unknown=True)
+        return cls(surfaces, shining, MovingShapes.of(scene), lamps, moves, distant and shining.any)
 
     @classmethod
     def of_all(cls, scene: mi.Scene) -> Attachment:
@@ -53,7 +56,7 @@ class Attachment:
         surfaces = Flags.of_shapes(scene, lambda shape: True, unknown=True)
         emitters = Flags.of(pointers, [True] * len(scene.emitters()), unknown=True)
         lamps = Flags.of_shapes(scene, lambda shape: shape.is_emitter())
-        return cls(surfaces, emitters, MovingShapes.of(scene), lamps, False)
+        return cls(surfaces, emitters, MovingShapes.of(scene), lamps, moves=False, distant=False)
 
 
 def _attached(root: mi.Object, *, beside: type | None = None) -> list[str]:

@@ -25,19 +25,13 @@ class Kept:
     attachment: Attachment
     delta_bsdfs: bool  #: random numbers of specular lobes are needed
     instances: bool  #: hits can lie on instances
-    distant: bool  #: nothing but the environment carries derivatives: directions are enough
     reusable: bool = False  #: all vertices, chained along their paths, so that other materials and lights can be put in
 
     @classmethod
     def of(cls, scene: mi.Scene, attachment: Attachment, *, reusable: bool = False) -> Kept:
         """What derivatives of a scene need, or other materials, textures and lights in the same places."""
-        environment = scene.environment()
-        distant = not (reusable or environment is None or attachment.surfaces.any) and not any(
-            attachment.emitters.has(dr.reinterpret_array(mi.UInt32, mi.EmitterPtr(emitter)))[0]
-            for emitter in scene.emitters()
-            if emitter is not environment
-        )
-        return cls(attachment, Traits.of(scene, True).delta_bsdfs, has_instances(scene), distant, reusable)
+        instances = has_instances(scene)
+        return cls(attachment, Traits.of(scene, True).delta_bsdfs, instances, reusable)
 
     @property
     def tables(self) -> list[mi.UInt32]:
@@ -47,6 +41,11 @@ class Kept:
     def with_tables(self, tables: Sequence[mi.UInt32] | None) -> Kept:
         """The same with other tables, or without."""
         return outline(self) if tables is None else unpack(self, tables)
+
+    @property
+    def distant(self) -> bool:
+        """Whether directions are enough, because nothing but the environment carries derivatives."""
+        return self.attachment.distant and not self.reusable
 
     @property
     def fields(self) -> dict[str, type]:

@@ -43,7 +43,12 @@ CASES = {
     "box": (lambda: stage(box()), P.translate("box.vertex_positions", (1, 0.2, 0.1)), {}),
     "disk": (lambda: stage(of("disk")), P.rotate("box.to_world", (1, 0.3, 0)), {}),
     "camera": (lambda: stage(box()), P.translate("camera.to_world", (1, 0, 0.3)), {}),
-    "camera, box filter": (lambda: stage(box(), rfilter="box"), P.translate("camera.to_world", (1, 0, 0.3)), {}),
+    # Differences of covered pixels are rough: at the usual step they are off by a tenth
+    "camera, box filter": (
+        lambda: stage(box(), rfilter="box"),
+        P.translate("camera.to_world", (1, 0, 0.3), step=0.02),
+        {},
+    ),
     "hidden sky": (lambda: stage(box(), sky()), P.translate("camera.to_world", (1, 0, 0.3)), {"hide_emitters": True}),
     "warped area": (
         lambda: stage(box()),
@@ -75,7 +80,7 @@ def alpha_of(reference):
 def test_mean_equals_central_differences(name):
     build, direction, options = CASES[name]
     scene, one = build(), mi.load_dict({"type": "pbdr", "max_depth": 2, **options})
-    reference = alpha_of(central_differences(scene, direction, integrator=one, spp=512, repeats=12))
+    reference = alpha_of(central_differences(scene, direction, integrator=one, spp=2048, repeats=12))
     samples = [forward_gradient(scene, direction, one, spp=64, seed=seed)[..., 3:] for seed in range(10)]
     assert np.abs(reference.image).sum() > 1
     assert_unbiased(np.stack(samples), reference)

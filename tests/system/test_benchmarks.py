@@ -20,6 +20,7 @@ SCRIPTS = {
     "step/lobes.py": ("--scene cornell_box --seeds 2 --spp 1 --size 8", 4),
     "step/profile.py": ("--scene cornell_box --pixels 8 --spp 1", 2),
     "step/remembering.py": ("--scene cornell_box --runs 2 --spp 1", 1),
+    "step/sampling.py": ("--scene cornell_box --seeds 2", 3),
     "step/sharing.py": ("--scene cornell_box --seeds 2 --spp 1", 3),
 }
 #: Those that take longer
