@@ -32,7 +32,8 @@ def loss(image: mi.TensorXf) -> mi.TensorXf:
 
 @functools.cache
 def roughness() -> tuple[mi.Scene, mi.Integrator]:
-    return STILL["conductor roughness"][0](), mi.load_dict({"type": "pbdr", "max_depth": 3})
+    # Independent samples, whose noise is larger than that of stratified ones
+    return STILL["conductor roughness"][0](), mi.load_dict({"type": "pbdr", "max_depth": 3, "sampler": "scene"})
 
 
 def on_the_way(step: int) -> dict:

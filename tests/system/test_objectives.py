@@ -67,7 +67,8 @@ def test_the_loss_without_variance_is_zero_at_the_truth(tmp_path: Path, photo: n
         for seed in seeds
     ]
     error = np.std(values, ddof=1) / np.sqrt(len(values))
-    assert abs(np.mean(values)) < 4 * error < 0.3 * plain
+    # What the plain loss is off by lies at least eight errors away
+    assert abs(np.mean(values)) < 4 * error < 0.5 * plain
 
 
 def test_a_function_beside_the_job(pbdr_command, tmp_path: Path) -> None:
