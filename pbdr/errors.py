@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class InputError(ValueError):
@@ -28,6 +29,29 @@ class MissingExtra(InputError):
 
 class NonFiniteError(ArithmeticError):
     """A loss or gradient stayed non-finite for several steps in a row; the command line exits with code 3."""
+
+
+def raise_interrupt(error: BaseException) -> None:
+    """Raise ``KeyboardInterrupt`` if that is what an error came from, and nothing otherwise.
+
+    Ctrl-C while a loop, a frozen function or a rendering is being recorded leaves Dr.Jit as a ``RuntimeError``; whoever
+    catches one and goes on would ignore the user.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        cause = cause.__cause__
+
+
+@contextlib.contextmanager
+def interrupts_unwrapped() -> Iterator[None]:
+    """Let Ctrl-C leave as ``KeyboardInterrupt``, whatever Dr.Jit has made of it."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise_interrupt(error)
+        raise
 
 
 def closest(name: str, candidates: Iterable[str], count: int = 3) -> list[str]:

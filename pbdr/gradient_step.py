@@ -13,6 +13,7 @@ from .capabilities import is_own
 from .errors import InputError, suggestion
 from .interior.allocation import PixelAllocation
 from .interior.control_variates import ControlVariate
+from .interior.recording import Request
 from .scene_parameters import require_attachable, scene_parameters
 from .seeds import derive_seed
 from .transport.tangents import attached_copy
@@ -119,7 +120,7 @@ def record(
         return None
     reusable = reusable or (memory is not None and memory.control_variate is not None)
     allocation = memory.allocation if memory else None
-    return integrator.record(scene, sensor, seed, spp, images, reusable, allocation, moving)
+    return integrator.record(scene, sensor, Request(seed, spp, images, reusable, allocation, moving))
 
 
 def step(

@@ -18,6 +18,7 @@ _SHARED_PROPERTIES: dict[str, type] = {
     "boundary_guide": str,
     "boundary_spp": int,
     "bsdf_samples": int,
+    "derivative_sampling": bool,
     "emitter_samples": int,
     "hide_emitters": bool,
     "interior": str,

@@ -1,9 +1,9 @@
-"""Plain sentences out of the messages that Mitsuba's scene parser and plugins raise."""
+"""Plain sentences out of what Mitsuba's scene parser and plugins, and pydantic, have to say."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from .errors import suggestion
@@ -58,6 +58,30 @@ def first_sentence(text: str) -> str:
         text = re.sub(r"^[\w.]*(Error|Exception|Warning): ", "", text.strip().splitlines()[-1])
     text = re.sub(r"\[[A-Z]\w+\] ", "", text)
     return re.split(r"\. |\n", text, maxsplit=1)[0].rstrip(". ")
+
+
+#: What pydantic calls the types of TOML
+_TYPES = {
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "string": "text",
+    "tuple": "a list",
+    "list": "a list",
+    "dictionary": "a table",
+}
+
+
+def requirement(problem: Mapping) -> str:
+    """What a value must be, out of a problem that pydantic found with it.
+
+    Example:
+        >>> requirement({"msg": "Input should be a valid integer, got a number with a fractional part"})
+        'must be a whole number'
+    """
+    text = re.sub(r"^(Input|List|Tuple|Dictionary|String) should ", "must ", problem["msg"])
+    text = re.sub(r"a valid (\w+)\b.*", lambda found: _TYPES.get(found[1], found[0]), text)
+    return text.split(" after validation")[0]
 
 
 def plugin_names(mitsuba_folder: Path) -> list[str]:

@@ -14,7 +14,8 @@ from pbdr.boundary import BoundaryTerm, find
 from pbdr.errors import InputError
 from pbdr.interior import Primal, Record, ReplayBackward, ReplayForward, Taped
 from pbdr.interior.moving_recording import MovingRecording
-from pbdr.interior.recording import Experience, Recording, Tracer
+from pbdr.interior.recorded_pass import Tracer
+from pbdr.interior.recording import Experience, Recording, Request
 from pbdr.interior.reevaluation import require_separate_lobes
 from pbdr.transport import film as films
 from pbdr.transport.collection import without_collection
@@ -36,7 +37,7 @@ def former_warped_area(props: mi.Properties, warp_depth: int) -> BoundaryTerm:
     former = {"rays": 16, "kappa": 1e5, "exp": 3.0, "antithetic": False}
     values = {name: props.get(f"reparam_{name}", default) for name, default in former.items()}
     for name in ("rays", "kappa", "exp"):
-        if values[name] <= 0:
+        if not values[name] > 0:
             raise InputError(f"'reparam_{name}' must be greater than 0, got {values[name]}")
     props.get("reparam_unroll", False)
     if props.get("warp_field", "blend") == "ratio":
@@ -56,7 +57,7 @@ class DifferentialIntegrator(GradientPasses):
     def __init__(self, props: mi.Properties, *, taped: bool, boundary: BoundaryTerm, derivative_sampling: bool = False):
         super().__init__(props)
         self.memory_budget = props.get("memory_budget", 1.0)
-        if self.memory_budget <= 0:
+        if not self.memory_budget > 0:
             raise InputError(f"'memory_budget' must be greater than 0 GiB, got {self.memory_budget:g}")
         if taped and self.max_depth == 0xFFFFFFFF:
             raise InputError("'max_depth' must be finite with a taped interior, got -1")
@@ -123,35 +124,26 @@ class DifferentialIntegrator(GradientPasses):
         return dataclasses.replace(begun, opening=opening)
 
     @without_collection
-    def record(
-        self, scene, sensor=0, seed=0, spp=0, sets=1, reusable=False, allocation=None, moving=False
-    ) -> Recording | MovingRecording | None:
+    def record(self, scene: mi.Scene, sensor: int | mi.Sensor, request: Request) -> Recording | MovingRecording | None:
         """Render independent images whose derivatives cost no further image.
-
-        Args:
-            spp: Samples per pixel of each image.
-            sets: Number of images.
-            reusable: Whether to keep what images under other materials, textures and lights need.
-            allocation: Which pixels get more samples than others, if any.
-            moving: Whether something may move; such recordings know images and ``backward`` alone.
 
         Returns:
             None if nothing carries derivatives, or if something moves and must not: then images and derivatives are
-            different passes.
+            different passes. Recordings of what moves know images and ``backward`` alone.
         """
         sensor = self.sensor(scene, sensor)
         attachment = self.experience.attachment(scene)
         at_rest = not attachment.moves and not sensor_moves(sensor)
-        if not at_rest and moving and not self.taped and not self.boundary.bends_rays(scene):
-            return MovingRecording(self, scene, sensor, spp=spp, seed=seed, sets=sets)
-        if self.taped or not at_rest or not (reusable or attachment.surfaces.any or attachment.emitters.any):
+        if not at_rest and request.moving and not self.taped and not self.boundary.bends_rays(scene):
+            return MovingRecording(self, scene, sensor, spp=request.spp, seed=request.seed, sets=request.images)
+        if self.taped or not at_rest or not (request.reusable or attachment.surfaces.any or attachment.emitters.any):
             return None
-        if reusable:
+        if request.reusable:
             require_separate_lobes(scene)
             attachment = self.experience.attachment(scene, everything=True)
-        kept = Kept.of(scene, attachment, reusable=reusable)
+        kept = Kept.of(scene, attachment, reusable=request.reusable)
         tracer = Tracer(self.camera, self.trace, RBIntegrator._splat_to_block, self.memory_budget, self.experience)
-        return Recording(scene, sensor, kept, tracer, spp=spp, seed=mi.UInt32(seed), sets=sets, allocation=allocation)
+        return Recording(scene, sensor, kept, tracer, request)
 
     def _forward(self, scene, sensor, p, begun):
         with dr.suspend_grad():

@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from ..errors import InputError, NonFiniteError
+from ..errors import InputError, NonFiniteError, interrupts_unwrapped
+from ..messages import first_sentence
 
 EXIT_BAD_INPUT = 2
 EXIT_NON_FINITE = 3
@@ -70,14 +71,20 @@ def main(arguments: list[str] | None = None) -> None:
     in the environment the Python traceback is shown as well.
     """
     try:
-        app(arguments)
+        with interrupts_unwrapped():
+            app(arguments)
     except InputError as error:
         _fail(error, EXIT_BAD_INPUT)
     except NonFiniteError as error:
         _fail(error, EXIT_NON_FINITE)
     except OSError as error:
-        place = f"'{error.filename}': " if error.filename else ""
-        _fail(InputError(f"{place}{error.strerror or error}"), EXIT_BAD_INPUT)
+        place = f"'{error.filename}'" if error.filename else "a file cannot be read or written"
+        _fail(InputError(f"{place}: {error.strerror or error}"), EXIT_BAD_INPUT)
+    except RuntimeError as error:
+        # Mitsuba's way to say that a disk is full
+        if "I/O error" not in str(error):
+            raise
+        _fail(InputError(first_sentence(str(error))), EXIT_BAD_INPUT)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
 

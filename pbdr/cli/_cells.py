@@ -70,6 +70,12 @@ def direction(key: str, options: dict[str, str | None], step: float | None) -> P
     return direction_from(key, **given, step=step)
 
 
+def require_parameter(keys: list[str] | None, options: dict[str, str | None], step: float | None) -> None:
+    """Refuse options that say how a parameter moves, where none is named."""
+    if not keys and (any(options.values()) or step is not None):
+        raise InputError("--component, --translate, --rotate, --scale and --step need a --param")
+
+
 @contextlib.contextmanager
 def cell_progress(total: int) -> Iterator[Progress]:
     """A progress bar over cells on a terminal, else a line for each finished cell, on stderr."""
@@ -101,11 +107,12 @@ def cell_progress(total: int) -> Iterator[Progress]:
         yield advance
 
 
-def run_and_print(study: Study, folder: Path | None = None) -> Comparison:
+def run_and_print(study: Study, *, folder: Path | None = None, json_file: Path | None = None) -> Comparison:
     """Run a study with its progress on stderr, and print its rows.
 
     Args:
         folder: For finished cells, tables and figures.
+        json_file: For the rows.
     """
     from ..compare.study import run_study
 
@@ -114,6 +121,9 @@ def run_and_print(study: Study, folder: Path | None = None) -> Comparison:
     if folder:
         result.write(folder)
     print_rows(result.rows)
+    if json_file:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(result.to_json() + "\n", encoding="utf-8")
     return result
 
 

@@ -25,6 +25,7 @@ from ._cells import (
     StepOption,
     TranslateOption,
     direction,
+    require_parameter,
     run_and_print,
 )
 from ._outputs import check_file
@@ -37,6 +38,13 @@ if TYPE_CHECKING:
     from ..compare.perturbations import Perturbation
     from ..optimize.entries import LookAtEntry, ParameterEntry, PoseEntry
     from ..optimize.meshes.entry import MeshEntry
+
+
+#: Of references: standard error over size at which no more repeats are added, and samples per pixel of each render
+_PRECISION = {"relative_error": 0.004, "spp": 144}
+
+#: How many times as many seeds as were asked for an inconclusive row may take
+_MORE_SEEDS = 64
 
 
 def register(app: typer.Typer) -> None:
@@ -86,27 +94,22 @@ def check(
     from ..compare.study import Study
 
     options = {"component": component, "translate": translate, "rotate": rotate, "scale": scale}
+    require_parameter(param, options, step)
     if param:
         cases, own = _scene_cases(source, overrides, param, options, step, sensor or "0"), "pbdr"
     else:
-        if any(options.values()) or step is not None:
-            raise InputError("--component, --translate, --rotate, --scale and --step need a --param")
         cases, own = _job_cases(source, overrides, sensor)
     study = Study(
         cases=tuple(cases),
         estimators=tuple(integrator or (own,)),
-        effort=Effort(seeds=seeds, spp=spp, budget=budget, most_seeds=64 * seeds),
-        precision=Precision(relative_error=0.004, budget=budget, spp=144),
+        effort=Effort(seeds=seeds, spp=spp, budget=budget, most_seeds=_MORE_SEEDS * seeds),
+        precision=Precision(budget=budget, **_PRECISION),
         imports=tuple(imports or ()),
         isolate=isolate,
         use_cache=not no_cache,
         share_budget=True,
     )
-    result = run_and_print(study)
-    if json_file:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(result.to_json() + "\n", encoding="utf-8")
-    sys.exit(result.exit_code)
+    sys.exit(run_and_print(study, json_file=json_file).exit_code)
 
 
 def _scene_cases(

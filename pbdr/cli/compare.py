@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +22,7 @@ from ._cells import (
     StepOption,
     TranslateOption,
     direction,
+    require_parameter,
     run_and_print,
 )
 from ._outputs import check_folder
@@ -41,6 +42,10 @@ _DEFAULT_ESTIMATORS = (
     "prb_projective",
     "direct_projective",
 )
+
+
+#: How many times as many seeds as were asked for an inconclusive row may take
+_MORE_SEEDS = 8
 
 
 def register(app: typer.Typer) -> None:
@@ -98,26 +103,30 @@ def compare(
     options = {"component": component, "translate": translate, "rotate": rotate, "scale": scale}
     if study_files and (len(sources) > 1 or suite or param or overrides):
         raise InputError("a study file stands alone: scenes, --suite, --param and --define belong into it")
-    if not param and (any(options.values()) or step is not None):
-        raise InputError("--component, --translate, --rotate, --scale and --step need a --param")
-    table = _table(study_files, suite, cases, tuple(integrator or _DEFAULT_ESTIMATORS))
-    changes = {"estimators": tuple(integrator or ()), "baseline": baseline, "seeds": seeds, "spp": spp}
-    changes |= {"budget": budget, "imports": tuple(imports or ())}
-    table = table.model_copy(update={name: value for name, value in changes.items() if value})
+    require_parameter(param, options, step)
+    stated = {"estimators": tuple(integrator or ()), "baseline": baseline, "seeds": seeds, "spp": spp}
+    stated |= {"budget": budget, "imports": tuple(imports or ())}
+    table = _table(study_files, suite, cases, stated)
     extra = [] if study_files else _scene_cases(sources, overrides, param or [], options, step, table.estimators)
     study = dataclasses.replace(_study(table, extra), isolate=isolate, use_cache=not no_cache, time_limit=time_limit)
-    result = run_and_print(study, out)
+    result = run_and_print(study, folder=out)
     print(f"{out}: results.json, table.md, figure.png, scatter.png")
     sys.exit(result.exit_code)
 
 
-def _table(study_files: Sequence[str], suite: str | None, cases: str, estimators: tuple[str, ...]) -> StudyTable:
-    """What a study file says, or the command line in place of one."""
+def _table(study_files: Sequence[str], suite: str | None, cases: str, stated: Mapping[str, object]) -> StudyTable:
+    """What a study file says, or the command line in place of one.
+
+    Args:
+        stated: What options say, which counts more than the file.
+    """
     from ..compare.study_file import StudyTable, read_study
 
     if study_files:
-        return read_study(Path(study_files[0]))
-    return StudyTable(estimators=estimators, suite=suite, cases=cases)
+        table = read_study(Path(study_files[0]))
+    else:
+        table = StudyTable(estimators=_DEFAULT_ESTIMATORS, suite=suite, cases=cases)
+    return table.model_copy(update={name: value for name, value in stated.items() if value})
 
 
 def _scene_cases(
@@ -159,7 +168,7 @@ def _study(table: StudyTable, extra: list[Case]) -> Study:
         cases=cases,
         estimators=table.estimators,
         baseline=table.baseline,
-        effort=Effort(seeds=table.seeds, spp=table.spp, budget=table.budget, most_seeds=8 * table.seeds),
+        effort=Effort(seeds=table.seeds, spp=table.spp, budget=table.budget, most_seeds=_MORE_SEEDS * table.seeds),
         precision=Precision(budget=table.budget),
         imports=table.imports,
     )

@@ -67,7 +67,7 @@ def gradient(
     from ..compare.estimators import forward_gradient, import_modules, stated_depth
     from ..compare.perturbations import default_direction
     from ..compare.references import central_differences
-    from ..scene import load_scene, sensor_position
+    from ..scene import load_scene, require_emitters, sensor_position
 
     import_modules(tuple(imports or ()))
     loaded = load_scene(scene, overrides, float_textures=[param] if param.endswith(".data") else [])
@@ -85,7 +85,8 @@ def gradient(
         except RuntimeError as error:
             if "does not depend on the input" not in str(error):
                 raise
-            raise InputError(f"the image of the integrator '{integrator}' does not depend on '{param}'") from error
+            require_emitters(loaded)
+            raise InputError(f"the image does not depend on '{param}' ({integrator})") from error
     save_gradient(image, output, f"{moved.label}\n{integrator}, {spp} spp")
     print(f"{output}: from {image.min():.4g} to {image.max():.4g}, sum {image.sum():.6g}")
 

@@ -167,6 +167,8 @@ def _change(initial: float, final: float) -> str:
     if initial <= 0 or final <= 0:
         return ""
     ratio, word = (initial / final, "lower") if final <= initial else (final / initial, "higher")
+    if ratio < 1.05:
+        return " (hardly changed)"
     return f" ({ratio:.0f} times {word})" if ratio >= 10 else f" ({ratio:.2g} times {word})"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import mitsuba as mi
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, raise_interrupt
 from ..seeds import derive_seed
 from .cases import Case
 from .estimators import telling_adjoint, timed_forward, timed_primal, timed_reverse, transposition_residual
@@ -145,6 +145,7 @@ class _Trials:
             try:
                 self.add(i, derive_seed(effort.seed, "gradient", i))
             except Exception as error:  # an estimator may raise anything; what breaks for one seed is broken
+                raise_interrupt(error)
                 self.errors = {"reverse": error, "forward": error}
                 return
 
@@ -156,6 +157,7 @@ class _Trials:
             try:
                 self.reverse.append(self.modes["reverse"](derive_seed(effort.seed, "gradient", i))[0])
             except Exception as error:  # as above
+                raise_interrupt(error)
                 self.errors = {"reverse": error, "forward": error}
                 return
 
@@ -243,6 +245,7 @@ def _warm_up(modes: dict[str, Callable], reference: Reference, effort: Effort) -
         seeds = [derive_seed(effort.seed, "look", i) for i in range(_LEAST_SEEDS)]
         trials.looks = [modes["primal"](seed)[0] for seed in seeds]
     except Exception as error:  # an estimator may raise anything; it becomes a row of the table
+        raise_interrupt(error)
         trials.errors = dict.fromkeys(modes, error)
         return trials
     if _other_image(trials, reference):
@@ -254,6 +257,7 @@ def _warm_up(modes: dict[str, Callable], reference: Reference, effort: Effort) -
         if time.perf_counter() - start > effort.budget / 4:
             trials.add(0, derive_seed(effort.seed, "gradient", 0))
     except Exception as error:  # as above
+        raise_interrupt(error)
         trials.errors["reverse"] = error
         del modes["reverse"]
     if trials.seconds and trials.seconds[0] > effort.budget / 4:
@@ -265,6 +269,7 @@ def _warm_up(modes: dict[str, Callable], reference: Reference, effort: Effort) -
     try:
         trials.forward.append(modes["forward"](derive_seed(effort.seed, "gradient", 0))[0])
     except Exception as error:  # as above
+        raise_interrupt(error)
         trials.errors["forward"] = error
         del modes["forward"]
     return trials

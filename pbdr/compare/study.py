@@ -19,7 +19,7 @@ import numpy as np
 from .. import resources
 from ..errors import InputError, suggestion
 from ..integrators import make_integrator, own_integrators
-from ..scene import load_scene
+from ..scene import load_scene, require_emitters
 from .cache import Precision, reference_for
 from .cases import Case, file_name, scene_case
 from .estimators import estimator_integrator, import_modules, stated_depth
@@ -125,6 +125,7 @@ def run_study(study: Study, *, folder: Path | None = None, progress: Progress | 
         start = time.perf_counter()
         gradients: dict[str, np.ndarray] = {}
         scene = case.build()
+        require_emitters(scene)
         if progress:
             progress(case.name, "reference", None)
         precision = dataclasses.replace(study.precision, budget=study.precision.budget + spare)

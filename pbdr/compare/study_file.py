@@ -10,6 +10,7 @@ import mitsuba as mi
 import pydantic
 
 from ..errors import InputError, suggestion
+from ..messages import requirement
 from ..scene import load_scene
 from .cases import Case, scene_case, suite_cases
 from .perturbations import Perturbation, default_direction, direction_from
@@ -113,4 +114,4 @@ def _first_problem(error: pydantic.ValidationError) -> str:
         return f"there is no key '{place}'{suggestion(str(problem['loc'][-1]), known)}"
     if problem["type"] == "missing":
         return f"the key '{place}' is missing"
-    return f"'{place}': {problem['msg'][0].lower()}{problem['msg'][1:]}, got {problem['input']!r}"
+    return f"'{place}' {requirement(problem)}, got {problem['input']!r}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import drjit as dr
 import mitsuba as mi
@@ -17,6 +18,20 @@ from ..transport.tangents import KEEP_TANGENTS
 from ..transport.vertices import Kept, VertexArrays
 from .store import Store, attached_light
 from .surfaces import Surfaces, inverse_densities
+
+if TYPE_CHECKING:
+    from .recording import Experience
+
+
+@dataclasses.dataclass(frozen=True)
+class Tracer:
+    """What a recording needs of an integrator."""
+
+    camera: Callable[[mi.Sensor, films.Pass, int, Sequence], films.Camera]  #: makes the camera samples of a pass
+    trace: Callable[..., PathResult]  #: sends them through the path loop: of scene, camera, rule and active lanes
+    put: Callable  #: Mitsuba's conversion of a spectral sample to film channels
+    memory_budget: float  #: GiB
+    experience: Experience
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,21 +85,18 @@ def trace_pass(
     allocation: Sequence,
     *,
     layout: Layout,
-    camera: Callable[[mi.Sensor, films.Pass, int, Sequence], films.Camera],
-    trace: Callable[..., PathResult],
+    tracer: Tracer,
 ) -> Outcome:
     """Trace camera samples, develop an image of each set, and keep vertices.
 
     Args:
         tables: Of the flags that decide which vertices matter.
         allocation: Pixel and weight of each sample of a set; empty where all pixels have as many. [N / sets] each
-        camera: Makes the camera samples of a pass.
-        trace: Sends them through the path loop, by a rule.
     """
     with dr.suspend_grad():
-        samples = camera(sensor, films.Pass(layout.spp, seed, 1.0), layout.sets, allocation)
+        samples = tracer.camera(sensor, films.Pass(layout.spp, seed, 1.0), layout.sets, allocation)
         arrays = VertexArrays(layout.kept.with_tables(tables), layout.capacity)
-        path = trace(scene, samples, Store(arrays, layout.path_count), lobes=arrays.kept.attachment.lobes)
+        path = tracer.trace(scene, samples, Store(arrays, layout.path_count), lobes=arrays.kept.attachment.lobes)
         last = list(path.memory.values())
         dr.eval(arrays.counter, path.L, path.valid, samples.position, last)
         images, weights = films.develop_sets(samples, path)

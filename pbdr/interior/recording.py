@@ -25,7 +25,7 @@ from .base import Rule
 from .frozen import Frozen
 from .marked import Marked
 from .primal import Primal
-from .recorded_pass import Layout, Outcome, deposit, push, sum_over_paths, trace_pass
+from .recorded_pass import Layout, Outcome, Tracer, deposit, push, sum_over_paths, trace_pass
 from .reevaluation import put_values, reevaluate_pass
 from .replay import ReplayBackward, ReplayForward
 from .surfaces import Surfaces
@@ -89,14 +89,15 @@ class Experience:
 
 
 @dataclasses.dataclass(frozen=True)
-class Tracer:
-    """What a recording needs of an integrator."""
+class Request:
+    """Which images of a view are to be recorded."""
 
-    camera: Callable[[mi.Sensor, films.Pass, int, Sequence], films.Camera]
-    trace: Callable[..., PathResult]  #: of scene, camera, rule and active lanes
-    put: Callable  #: Mitsuba's conversion of a spectral sample to film channels
-    memory_budget: float  #: GiB
-    experience: Experience
+    seed: int | mi.UInt32
+    spp: int  #: samples per pixel of each; 0 stands for the sampler's own count
+    images: int = 1  #: how many
+    reusable: bool = False  #: whether to keep what images under other materials, textures and lights need
+    allocation: PixelAllocation | None = None  #: which pixels get more samples than others
+    moving: bool = False  #: whether something may move
 
 
 class Recording:
@@ -106,40 +107,27 @@ class Recording:
     traced again; a pass with more vertices than the budget holds is replayed.
     """
 
-    def __init__(
-        self,
-        scene: mi.Scene,
-        sensor: mi.Sensor,
-        kept: Kept,
-        tracer: Tracer,
-        *,
-        spp: int,
-        seed: mi.UInt32,
-        sets: int,
-        allocation: PixelAllocation | None = None,
-    ):
+    def __init__(self, scene: mi.Scene, sensor: mi.Sensor, kept: Kept, tracer: Tracer, request: Request):
         """Trace the images.
 
         Args:
-            spp: Samples per pixel of each image; 0 stands for the sampler's own count.
-            sets: Number of images.
-            allocation: Which pixels get more samples than others.
+            kept: Which vertices are to be kept.
         """
-        self._scene, self._sensor, self._kept, self._tracer, self._sets = scene, sensor, kept, tracer, sets
+        self._scene, self._sensor, self._kept, self._tracer = scene, sensor, kept, tracer
         self._attached = tracer.experience.attached
-        self._passes = self._plan(spp, seed)
+        self._sets, self._allocation = request.images, request.allocation
+        self._passes = self._plan(request.spp, mi.UInt32(request.seed))
         self._layout: Layout | None = None
         self._outcome: Outcome | None = None
-        self._allocation = allocation
-        is_single = kept.reusable or allocation is not None
+        is_single = kept.reusable or request.allocation is not None
         if is_single:
-            self._require_room(spp)
+            self._require_room(request.spp)
         if len(self._passes) == 1:
             self._layout, self._outcome = self._record_all() if is_single else self._record(self._passes[0])
             #: Images, detached. [H, W, C] each
             self.images = list(self._outcome.images)
             return
-        self.images = [mi.TensorXf(0)] * sets
+        self.images = [mi.TensorXf(0)] * request.images
         with dr.suspend_grad():
             for p in self._passes:
                 camera = self._camera(p)
@@ -325,11 +313,9 @@ class Recording:
         wanted = int(path_count * self._room()) + _SPARE
         capacity = max(min(wanted, int(room / self._kept.bytes_per_vertex)), 1)
         layout = Layout(spp, self._sets, path_count, capacity, self._kept.with_tables(None))
-        tracer, tables = self._tracer, self._kept.tables
+        tables = self._kept.tables
         allocation = self._allocation.samples(self._sensor, spp, p.seed) if self._allocation else []
-        outcome = self._call(
-            "trace", layout, trace_pass, mi.UInt32(p.seed), tables, allocation, camera=tracer.camera, trace=tracer.trace
-        )
+        outcome = self._call("trace", layout, trace_pass, mi.UInt32(p.seed), tables, allocation, tracer=self._tracer)
         return layout, outcome
 
     def _require_room(self, spp: int) -> None:

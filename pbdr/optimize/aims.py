@@ -87,7 +87,7 @@ def _variable(key: str, held: np.ndarray, entry: PointEntry, where: str) -> Vari
     low, high = (np.broadcast_to(np.asarray(b, np.float32), (3,)) for b in bounds)
     name = key.rsplit(".", 1)[-1]
     if not (low <= high).all() or not ((initial >= low) & (initial <= high)).all():
-        raise InputError(f"{where}: 'bounds' of '{name}' must be ordered and hold {initial.tolist()}")
+        raise InputError(f"{where}: 'bounds' of '{name}' must be [lowest, highest] and hold {initial.tolist()}")
     return Variable(
         key=key,
         shape=(3,),

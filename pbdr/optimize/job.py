@@ -12,6 +12,7 @@ import pydantic
 
 from .. import resources
 from ..errors import InputError, suggestion
+from ..messages import requirement
 from .entries import (
     PARAMETER_KINDS,
     AnyParameter,
@@ -149,9 +150,7 @@ def check_job(
     try:
         return Job.model_validate(_with_groups(data))
     except pydantic.ValidationError as error:
-        # A misspelled entry says more than the one that is missing for it
-        problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-        raise InputError(_sentence(problems[0], path, text, overrides or {})) from None
+        raise InputError(_sentence(_first(error.errors()), path, text, overrides or {})) from None
 
 
 def _with_groups(data: Mapping) -> Mapping:
@@ -231,15 +230,25 @@ def _sentence(problem: dict, path: Path | None, text: str, overrides: Mapping[st
         return f"{where}'{name}' is one table, but must be a list of them: [[{name}]]"
     if problem["type"] == "value_error":
         return f"{where}{f'{name!r}: ' if name else ''}{problem['ctx']['error']}"
-    what = problem["msg"][0].lower() + problem["msg"][1:].split(" after validation")[0]
-    return f"{where}'{name}' is {problem['input']!r}, but {what}"
+    return f"{where}'{name}' is {problem['input']!r}, but {requirement(problem)}"
+
+
+def _first(problems: list[dict]) -> dict:
+    """The problem that says most."""
+    # A misspelled entry says more than the one that is missing for it
+    first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
+    # Where a value may be of several types, the one that it nearly was complains from deepest inside
+    place = _location(first)[0]
+    same = [problem for problem in problems if _location(problem)[0][: len(place)] == place]
+    return max(same, key=lambda problem: len(_location(problem)[0]))
 
 
 def _location(problem: dict) -> tuple[list, str]:
     """Where a problem is, as names and positions of the job file, and the kind of the parameter that it concerns."""
-    types = ("function", "list[", "tuple[")
+    # pydantic also names the types among which a value may choose
+    types = ("function", "list[", "tuple[", "constrained-")
     location = [part for part in problem["loc"] if not (isinstance(part, str) and part.startswith(types))]
-    location = [part for part in location if part not in ("float", "str", "int", "bool")]
+    location = [part for part in location if part not in ("float", "str", "int", "bool", ExposureEntry.__name__)]
     kind = "value"
     if location[:1] == ["parameters"] and len(location) > 2 and location[2] in PARAMETER_KINDS:
         kind = location.pop(2)

@@ -11,7 +11,7 @@ import drjit as dr
 import mitsuba as mi
 import numpy as np
 
-from ..errors import InputError, NonFiniteError
+from ..errors import InputError, NonFiniteError, interrupts_unwrapped
 from ..seeds import derive_seed
 from . import optimizers
 from .control import Control
@@ -70,12 +70,14 @@ def optimize(
     callbacks = [progress] if callable(progress) else list(progress or [])
     run = _Run(problem, callbacks, keep_interrupted=keep_interrupted)
     if out is None:
-        return run.run(resume)
+        with interrupts_unwrapped():
+            return run.run(resume)
     require_extras(problem.job.output)
     run.record = Record(Path(out), problem.job, _images(problem), resume=resume, overwrite=overwrite)
     try:
         run.callbacks = [*callbacks, *_watchers(problem, run.record.folder)]
-        return run.run(resume)
+        with interrupts_unwrapped():
+            return run.run(resume)
     finally:
         run.record.close()
 
@@ -166,8 +168,8 @@ class _Run:
         """One step with its line in the history, or nothing at all: Ctrl-C must not leave half a step."""
         before, method = dict(self.optimizer.state), dict(self.method.state) if self.method else {}
         try:
-            done = self._advance()
-            done = self._note(done)
+            with interrupts_unwrapped():
+                done = self._note(self._advance())
             self.step += 1
         except KeyboardInterrupt:
             self.optimizer.state.update(before)

@@ -141,7 +141,7 @@ def make_variable(
     if entry.bounds is not None:
         bounds = entry.bounds
     if not bounds[0] < bounds[1]:
-        raise InputError(f"{where}: 'bounds' of '{key}' must be ordered, got {list(bounds)}")
+        raise InputError(f"{where}: 'bounds' of '{key}' must be [lowest, highest], got {list(bounds)}")
     name = f"'initial' of '{key}'"
     is_buffer = held.ndim == 1 and dr.depth_v(parameters[key]) == 1
     initial = read_values(entry.initial, held, f"{where}: {name}", is_buffer=is_buffer)

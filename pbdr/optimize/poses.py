@@ -176,7 +176,9 @@ def _variable(key: str, part: str, entry: RotationEntry | TranslationEntry | Sca
     bounds = entry.bounds if entry.bounds is not None else free
     low, high = (np.broadcast_to(np.asarray(b, np.float64), initial.shape) for b in bounds)
     if not (low <= high).all() or not (low < high).any() or (part == "scale" and low < 0):
-        raise InputError(f"{where}: 'bounds' of '{part}' must be ordered{_at_least(part)}, got {_text(bounds)}")
+        raise InputError(
+            f"{where}: 'bounds' of '{part}' must be [lowest, highest]{_at_least(part)}, got {_text(bounds)}"
+        )
     if not ((initial >= low) & (initial <= high)).all():
         raise InputError(
             f"{where}: 'initial' of '{part}' is {initial.tolist()}, which lies outside of its bounds {_text(bounds)}"

@@ -110,7 +110,7 @@ def test_recordings_follow_lobes_as_well(name, memory_budget):
             if estimator is estimators[0]:
                 estimator.render_backward(scene, mi.traverse(scene), adjoint, 0, seed, 16)
             else:
-                estimator.record(scene, 0, seed, 16).backward([adjoint])
+                pbdr.record(estimator, scene, 0, seed=seed, spp=16).backward([adjoint])
             found.append(float(dr.grad(leaf)[0]))
         assert found[1] == pytest.approx(found[0], rel=1e-4)
         assert found[2] != pytest.approx(found[0], rel=1e-4)

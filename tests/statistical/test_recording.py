@@ -42,7 +42,7 @@ def replayed(scene, key, estimator, adjoint, spp=SPP) -> np.ndarray:
 
 def recorded(scene, key, estimator, adjoint, spp=SPP) -> tuple[np.ndarray, mi.TensorXf]:
     leaf = attach(scene, key)
-    recording = estimator.record(scene, 0, seed(3), spp)
+    recording = pbdr.record(estimator, scene, 0, seed=seed(3), spp=spp)
     recording.backward([adjoint])
     return np.array(dr.grad(leaf)), recording.images[0]
 
@@ -102,7 +102,7 @@ def test_forward_and_backward_are_transposes(name, memory_budget):
     leaf = attach(scene, direction.key)
     tangent = np.random.default_rng(1).uniform(-1, 1, backward.shape).astype(np.float32)
     dr.set_grad(leaf, type(leaf)(tangent))
-    image = np.array(estimators[1].record(scene, 0, seed(3), SPP).forward()[0])
+    image = np.array(pbdr.record(estimators[1], scene, 0, seed=seed(3), spp=SPP).forward()[0])
     magnitude = float(np.abs(np.array(adjoint) * image).sum())
     assert magnitude > 0
     assert np.vdot(backward, tangent) == pytest.approx(np.vdot(np.array(adjoint), image), abs=1e-4 * magnitude)
@@ -122,7 +122,7 @@ def test_products_of_two_images_are_unbiased(name):
     mean = sum(estimator.render(scene, 0, seed(k), 1024) for k in range(4)) / 4
     adjoint = 2 * (mean - target) / dr.prod(mean.shape)
     leaf = attach(scene, direction.key)
-    estimator.record(scene, 0, seed(100), 2048).backward([adjoint])
+    pbdr.record(estimator, scene, 0, seed=seed(100), spp=2048).backward([adjoint])
     expected = np.array(dr.grad(leaf))
     samples = []
     for k in range(64):
@@ -136,9 +136,9 @@ def test_moving_things_are_not_recorded():
         build, direction = MOVING[name]
         scene = build()
         with direction.bind(scene).attached():
-            assert integrator().record(scene, 0, seed(0), 4) is None
+            assert pbdr.record(integrator(), scene, 0, seed=seed(0), spp=4) is None
     build, _ = STILL["area light"]
-    assert integrator().record(build(), 0, seed(0), 4) is None
+    assert pbdr.record(integrator(), build(), 0, seed=seed(0), spp=4) is None
 
 
 def test_too_many_vertices_for_the_first_guess(monkeypatch):
@@ -172,7 +172,7 @@ def test_little_memory_means_more_passes(known):
 
 def recorded_sum(scene, key, estimator, adjoint, number: int) -> float:
     leaf = attach(scene, key)
-    estimator.record(scene, 0, seed(number), SPP).backward([adjoint])
+    pbdr.record(estimator, scene, 0, seed=seed(number), spp=SPP).backward([adjoint])
     return float(np.array(dr.grad(leaf)).sum())
 
 

@@ -264,6 +264,7 @@ def test_a_loss_that_has_risen_is_not_called_lower():
 
     assert _change(3.0, 2.0) == " (1.5 times lower)" and _change(2.0, 3.0) == " (1.5 times higher)"
     assert _change(200.0, 1.0) == " (200 times lower)" and _change(1.0, 0.0) == ""
+    assert _change(1.147, 1.134) == " (hardly changed)"
 
 
 def test_a_narrow_terminal_gets_blocks_in_place_of_a_table(monkeypatch, capsys):
@@ -298,7 +299,14 @@ def test_misspelled_commands_and_options(pbdr_command, arguments, parts):
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(InputError("wrong"), 2), (NonFiniteError("not a number"), 3), (KeyboardInterrupt(), 130)]
+    ("error", "code"),
+    [
+        (InputError("wrong"), 2),
+        (NonFiniteError("not a number"), 3),
+        (KeyboardInterrupt(), 130),
+        (OSError(28, "No space left on device"), 2),
+        (RuntimeError('[FileStream] "a.exr": I/O error while attempting to write 9 bytes: No space left on device'), 2),
+    ],
 )
 def test_exit_codes(monkeypatch, capsys, error, code: int):
     def fail(*arguments: object) -> None:

@@ -200,7 +200,7 @@ def test_compare_writes_everything_and_goes_on_where_it_stopped(pbdr_command, tm
     [
         ('estimators = ["prb"]\nseed = 4\n', "there is no key 'seed'; did you mean 'seeds'"),
         ("seeds = 4\n", "the key 'estimators' is missing"),
-        ('estimators = ["prb"]\nseeds = 1\n', "'seeds': input should be greater than or equal to 2, got 1"),
+        ('estimators = ["prb"]\nseeds = 1\n', "'seeds' must be greater than or equal to 2, got 1"),
         ('estimators = ["prb"\n', "malformed TOML"),
         ('estimators = ["prb"]\n', "nothing to compare"),
         ('estimators = ["prb"]\nsuite = "gradient"\n', "did you mean 'gradients'"),
@@ -273,7 +273,7 @@ def test_gradient_takes_a_sensors_id_and_any_path_length(pbdr_command, scene_fil
     assert "did you mean 'camera'" in pbdr_command(*arguments, "--sensor", "camra").stderr
     outcome = pbdr_command(*arguments, "--integrator", "depth")
     assert outcome.code == 2
-    assert "'depth' does not depend on 'floor.bsdf.reflectance.value'" in outcome.stderr
+    assert "the image does not depend on 'floor.bsdf.reflectance.value' (depth)" in outcome.stderr
 
 
 @pytest.mark.parametrize(
@@ -288,6 +288,16 @@ def test_check_refuses(pbdr_command, scene_file, arguments, sentence):
     outcome = pbdr_command("check", scene_file, *arguments)
     assert outcome.code == 2
     assert sentence in outcome.stderr
+
+
+def test_a_scene_without_light_has_no_gradient(pbdr_command, tmp_path):
+    scene = tmp_path / "dark.xml"
+    ball = '<shape type="sphere" id="ball"><bsdf type="diffuse"/></shape>'
+    scene.write_text(f'<scene version="3.0.0"><integrator type="path"/><sensor type="perspective"/>{ball}</scene>')
+    key = "ball.bsdf.reflectance.value"
+    for command in (("check", scene), ("gradient", scene, "--spp", 1, "-o", tmp_path / "a.png")):
+        outcome = pbdr_command(*command, "--param", key)
+        assert outcome.code == 2 and "the scene has no emitters" in outcome.stderr
 
 
 def test_check_of_a_glob_leaves_out_what_has_no_derivative(scene_file):

@@ -139,7 +139,7 @@ def test_from_scene_refuses(tmp_path: Path) -> None:
         ([(255 * target).astype(np.uint8)], {}, "target of views.0 holds integers, but must be linear radiance"),
         ([[target, None]], {}, "target of views.0 must be an array of numbers"),
         ([target], {"views": [{"mask": np.ones((8, 8))}]}, "the mask must have 16 × 16 pixels"),
-        ([target], {"views": [{"depth": np.ones((8, 8))}]}, "'depth' must have 16 × 16 pixels of 1 numbers"),
+        ([target], {"views": [{"depth": np.ones((8, 8))}]}, "'depth' must have 16 × 16 pixels of one number"),
         ([target], {"views": [3]}, "'views.0' must be a mapping"),
         ([target], {"spp": 0}, "'spp' is 0"),
         ([target], {"stps": 3}, "did you mean 'steps'"),

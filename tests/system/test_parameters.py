@@ -303,6 +303,7 @@ def test_pigments_of_hair() -> None:
     params = scene_parameters(scene)
     assert key in params and "ball.bsdf.sigma_a" not in params
     done = pbdr.step(scene, {key: mi.Float(0.3)}, 0, lambda image: dr.sum(image, axis=None), spp=16, seed=0)
+    params[key] = mi.Float(0.3 + 1e-6)
     dr.enable_grad(params[key])
     params.update()
     image = mi.render(scene, params, integrator=mi.load_dict({"type": "pbdr"}), spp=16)

@@ -139,7 +139,7 @@ def test_unknown_sensor(refused: Callable, tmp_path: Path) -> None:
         ({"parameters.0.initial": "1.5"}, "lies outside of its bounds [0, 1]"),
         ({"parameters.1.initial": "0"}, "lies outside of its bounds [0.001, 1]"),
         ({"parameters.0.initial": "0.1", "parameters.0.bounds": "[0.2, 0.4]"}, "outside of its bounds [0.2, 0.4]"),
-        ({"parameters.0.bounds": "[0.4, 0.2]"}, "must be ordered"),
+        ({"parameters.0.bounds": "[0.4, 0.2]"}, "must be [lowest, highest], got [0.4, 0.2]"),
         ({"parameters.0.initial": "nan"}, "must be finite, got nan"),
         ({"parameters.0.initial": "[0.1, inf, 0.1]"}, "must be finite, got inf"),
         ({"parameters.0.initial": "[0.1, 0.2]"}, "holds 2 numbers"),

@@ -54,6 +54,9 @@ def test_properties_arrive():
         ("pbdr:boundary=nosuch", ["'boundary' is 'nosuch'"]),
         ("pbdr:max_depth=-3", ["max_depth"]),
         ("path:rr_depth=-1", ["rr_depth"]),
+        ("pbdr:memory_budget=nan", ["'memory_budget' must be greater than 0 GiB, got nan"]),
+        ("pbdr:derivative_sampling=3", ["needs true or false for 'derivative_sampling'"]),
+        ("prb_reparam:reparam_kappa=nan", ["'reparam_kappa' must be greater than 0, got nan"]),
     ],
 )
 def test_mistakes_are_one_sentence(spec, parts):

@@ -7,6 +7,7 @@ import mitsuba as mi
 import numpy as np
 import pytest
 
+import pbdr
 from pbdr.errors import InputError
 from pbdr.scene import assign_parameter, describe_parameters, find_parameters, load_scene, scene_parameters
 from pbdr.scene_parameters import numbers, require_derivatives
@@ -132,7 +133,7 @@ def test_wrong_derivatives_are_refused_in_python(key, bsdf, reason):
     with pytest.raises(InputError, match=reason):
         integrator.render_backward(scene, parameters, dr.zeros(mi.TensorXf, (4, 4, 3)), sensor=camera, spp=1)
     with pytest.raises(InputError, match=reason):
-        integrator.record(scene, camera, spp=1)
+        pbdr.record(integrator, scene, camera, seed=0, spp=1)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_wrong_derivatives_are_refused_in_python(key, bsdf, reason):
 )
 def test_ends_that_have_a_derivative(key, bsdf):
     scene, _ = attached(key, bsdf)
-    mi.load_dict({"type": "pbdr"}).record(scene, mi.load_dict(CAMERA), spp=1)
+    pbdr.record(mi.load_dict({"type": "pbdr"}), scene, mi.load_dict(CAMERA), seed=0, spp=1)
 
 
 def test_instances_move():

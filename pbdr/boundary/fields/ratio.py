@@ -50,7 +50,7 @@ class Ratio(VelocityField):
         self.kappa, self.exponent = props.get("warp_kappa", 1e4), props.get("warp_exponent", 2.0)
         self.antithetic, self.jackknife = props.get("warp_antithetic", True), props.get("warp_jackknife", False)
         for name, value in (("warp_kappa", self.kappa), ("warp_exponent", self.exponent)):
-            if value <= 0:
+            if not value > 0:
                 raise InputError(f"'{name}' must be greater than 0, got {value:g}")
         step = (2 if self.antithetic else 1) * (2 if self.jackknife else 1)
         if self.rays < 1 or self.rays % step:

@@ -60,8 +60,9 @@ def check_numbers(values: object, what: str) -> np.ndarray:
 
 def read_numbers(path: str, channels: int, where: str) -> np.ndarray:
     """The first channels of an EXR or ``.npy`` file as they are. [H, W, channels]"""
-    if not Path(path).is_file():
-        raise InputError(f"{where}: the file '{path}' does not exist")
+    _require_file(path, where)
+    if Path(path).suffix.lower() not in (".exr", ".npy"):
+        raise InputError(f"{where}: '{Path(path).name}' must be an EXR or .npy file")
     try:
         values = np.load(path, allow_pickle=False) if Path(path).suffix == ".npy" else np.array(mi.Bitmap(path))
     except (RuntimeError, ValueError) as error:
@@ -72,10 +73,14 @@ def read_numbers(path: str, channels: int, where: str) -> np.ndarray:
     return values[..., :channels].astype(np.float32)
 
 
+def _require_file(path: str, where: str) -> None:
+    if not Path(path).is_file():
+        raise InputError(f"{where}: the image '{path}' {'is a folder' if Path(path).is_dir() else 'does not exist'}")
+
+
 def _open(path: str, color_space: str | None, where: str) -> mi.Bitmap:
     file = Path(path)
-    if not file.is_file():
-        raise InputError(f"{where}: the image '{path}' does not exist")
+    _require_file(path, where)
     if file.suffix.lower() in _LDR and color_space is None:
         raise InputError(f"{where}: '{file.name}' needs an entry 'color_space': 'srgb' (usual) or 'linear'")
     try:

@@ -17,6 +17,7 @@ from .view import View, exposed, over_background
 
 if TYPE_CHECKING:
     from ...gradient_step import Memory
+    from ...interior.moving_recording import MovingRecording
     from ...interior.recording import Recording
     from ..problem import Problem
 
@@ -27,7 +28,7 @@ class Recorded:
 
     objective: Objective  #: the losses as they are to be differentiated
     pictures: dict[str, Picture]
-    recording: Recording
+    recording: Recording | MovingRecording
     leaves: list[mi.TensorXf]  #: the images that the pictures are made of
     compare: Callable[[list[mi.TensorXf]], dict[str, Picture]]  #: pictures of other images
     loss: mi.TensorXf | None  #: where it is not ``objective`` of ``pictures``
@@ -63,24 +64,10 @@ def recorded_pictures(
     """
     if not problem.objective.pictures & SPLATTED:
         return None
-    spp_gradient = problem.job.spp_gradient or spp
-    objective = problem.objective.crossed() if crossed else None
+    objective, memory = problem.objective.crossed() if crossed else None, problem.memory
     if objective is None and problem.objective.is_paired:
         return None
-    count, memory = 2 if objective else 1, problem.memory
-    recording = record(
-        problem.integrator,
-        problem.scene,
-        view.sensor,
-        spp=max(1, max(spp, spp_gradient) // 2) if objective else spp_gradient,
-        seed=seed("gradient"),
-        images=count,
-        memory=memory,
-        # Other pictures, such as depth, carry derivatives of what moves by themselves
-        moving=objective is not None and memory is None and problem.objective.pictures <= SPLATTED,
-    )
-    if memory:
-        memory.require(recording)
+    recording = _recording(problem, view, spp, seed("gradient"), is_crossed=objective is not None)
     if recording is None:
         return None
     with dr.suspend_grad():
@@ -103,6 +90,25 @@ def recorded_pictures(
     if objective and not problem.objective.is_paired:
         loss = _loss_of_means(problem, view, leaves, pictures["image"].renderings, geometry)
     return Recorded(objective or problem.objective, pictures, recording, leaves, compare, loss, memory)
+
+
+def _recording(
+    problem: Problem, view: View, spp: int, seed: mi.UInt32, *, is_crossed: bool
+) -> Recording | MovingRecording | None:
+    """One image whose samples serve the derivative alone, or two that serve both; None where that cannot be had."""
+    memory, spp_gradient = problem.memory, problem.job.spp_gradient or spp
+    recording = record(
+        problem.integrator,
+        problem.scene,
+        view.sensor,
+        spp=max(1, max(spp, spp_gradient) // 2) if is_crossed else spp_gradient,
+        seed=seed,
+        images=2 if is_crossed else 1,
+        memory=memory,
+        # Other pictures, such as depth, carry derivatives of what moves by themselves
+        moving=is_crossed and memory is None and problem.objective.pictures <= SPLATTED,
+    )
+    return memory.require(recording) if memory else recording
 
 
 def _loss_of_means(

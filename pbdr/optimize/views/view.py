@@ -219,7 +219,8 @@ def _read_geometry(
     values = read_numbers(source, channels, where) if isinstance(source, str) else source
     values = values[..., None] if values.ndim == 2 else values
     if values.shape != (*size, channels):
-        raise InputError(f"{where}: {name} must have {size[1]} × {size[0]} pixels of {channels} numbers")
+        what = "one number" if channels == 1 else f"{channels} numbers"
+        raise InputError(f"{where}: {name} must have {size[1]} × {size[0]} pixels of {what}")
     values = np.where(np.isfinite(values).all(axis=-1, keepdims=True), values, 0)
     if not values.any():
         raise InputError(f"{where}: {name} is zero everywhere")
