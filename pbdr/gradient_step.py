@@ -14,6 +14,7 @@ from .errors import InputError, suggestion
 from .interior.allocation import PixelAllocation
 from .interior.control_variates import ControlVariate
 from .interior.recording import Request
+from .scene_parameters import require_attachable, scene_parameters
 from .seeds import derive_seed
 from .transport.tangents import attached_copy
 
@@ -162,8 +163,10 @@ def step(
     losses = list(loss) if isinstance(loss, Sequence) else [loss] * len(sensors)
     if len(losses) != len(sensors):
         raise InputError(f"there are {len(sensors)} sensors but {len(losses)} losses")
-    params = mi.traverse(scene)
-    keys = [key for key in values if _is_parameter(params, key)]
+    params = scene_parameters(scene)
+    keys = list(values)
+    for key in keys:
+        _require_parameter(params, key)
     images, total, gradients = [], mi.Float(0), dict.fromkeys(keys, 0)
     for k, (sensor, function) in enumerate(zip(sensors, losses, strict=True)):
         # A traversal consumes the edges between values and scene, so each view gets its own
@@ -224,7 +227,7 @@ def _differentiate(
     return image, function(image)
 
 
-def _is_parameter(params: mi.SceneParameters, key: str) -> bool:
+def _require_parameter(params: mi.SceneParameters, key: str) -> None:
     if key not in params:
         raise InputError(f"no parameter of the scene is called '{key}'{suggestion(key, params.keys())}")
-    return True
+    require_attachable(params, key)

@@ -55,6 +55,7 @@ class Frozen:
         self.works = True
         self.launched = 0  #: calls that traced nothing
         self._parts: list = []
+        self._lamps: list[mi.Float] = []
         self._scalars: dict[str, str] = {}
         self._entries: dict[tuple, _Entry] = {}
         self._names: set[str] = set()  #: functions that were called
@@ -63,8 +64,9 @@ class Frozen:
     def watch(self, scene: mi.Scene, parameters: mi.SceneParameters) -> bool:
         """Look at a scene before its functions are called; forget those of another scene or of one that has changed.
 
-        Numbers that are no arrays, such as an index of refraction or the size of a film, are part of kernels. Parts of
-        the scene are kept, so that none is mistaken for a later one.
+        Numbers that are no arrays, such as an index of refraction or the size of a film, are part of kernels, and so is
+        what finds the points of a textured lamp, which Mitsuba makes anew when the mesh moves. Parts of the scene are
+        kept, so that none is mistaken for a later one.
 
         Returns:
             Whether it is the scene of the last call, with all these numbers.
@@ -72,9 +74,11 @@ class Frozen:
         parts = [*scene.shapes(), *scene.emitters(), *scene.sensors()]
         scalars = {key: str(value) for key, value in parameters if not dr.is_jit_v(getattr(value, "matrix", value))}
         same = len(parts) == len(self._parts) and all(a is b for a, b in zip(parts, self._parts, strict=True))
-        same = same and scalars == self._scalars
+        lamps = _textured_lamps(scene)
+        same = same and scalars == self._scalars and [v.index for v in lamps] == [v.index for v in self._lamps]
         if not same:
             self._parts, self._scalars, self._entries, self._names = parts, scalars, {}, set()
+            self._lamps = lamps
             self._stand_ins.clear()
         return same
 
@@ -128,3 +132,19 @@ class Frozen:
     def _give_up(self, reason: str) -> None:
         self.works, self._entries = False, {}
         mi.Log(mi.LogLevel.Info, f"steps are traced anew instead of frozen ({reason})")
+
+
+def _textured_lamps(scene: mi.Scene) -> list[mi.Float]:
+    """Vertices of the meshes that shine with a texture, detached; points of rectangles are found without their help."""
+    return [
+        dr.detach(mi.traverse(shape)["vertex_positions"])
+        for shape in scene.shapes()
+        if shape.is_mesh()
+        and shape.class_name() != "Rectangle"
+        and shape.is_emitter()
+        and _has_texture(shape.emitter())
+    ]
+
+
+def _has_texture(emitter: mi.Emitter) -> bool:
+    return mi.has_flag(emitter.flags(), mi.EmitterFlags.SpatiallyVarying)

@@ -10,6 +10,9 @@ import mitsuba as mi
 if TYPE_CHECKING:
     from .path import Limits
 
+#: How far behind a hidden emitter rays go on, relative to the size of coordinates
+BEHIND = 1e-4
+
 
 def background_covers(scene: mi.Scene, limits: Limits) -> bool:
     """Whether rays that meet nothing count as covered in the alpha channel: if they show an environment."""
@@ -30,9 +33,10 @@ def first_hit(
     if dr.hint(limits.hide_emitters, mode="scalar"):
         passing = active & pi.is_valid() & (pi.shape.emitter() != None)  # noqa: E711 (element-wise)
         while dr.hint(passing, exclude=[scene, limits]):
-            # Detached: the ray stays on its line wherever the emitter goes
-            si = dr.detach(pi.compute_surface_interaction(ray, mi.RayFlags.Minimal, passing), True)
-            ray = mi.Ray3f(si.spawn_ray(ray.d))
+            # On the same line, wherever the emitter goes: beside silhouettes a step along its normal decides. What the
+            # step does not clear is passed once more
+            step = BEHIND * (1 + dr.max(dr.abs(ray(pi.t))))
+            ray = mi.Ray3f(ray(pi.t + step), ray.d, ray.time, ray.wavelengths)
             pi = scene.ray_intersect_preliminary(ray, coherent=True, active=passing)
             passing &= pi.is_valid() & (pi.shape.emitter() != None)  # noqa: E711 (element-wise)
     return pi, ray

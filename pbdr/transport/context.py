@@ -36,6 +36,7 @@ class Setting:
     has_instances: bool
     centre: mi.Point3f  #: of the scene's box [1]
     extent: mi.Float  #: the longest diagonal of that box [1]
+    unsampled: mi.UInt32 | None  #: emitters that only scattered rays find, by their place in the scene, if any [K]
 
     @classmethod
     def of(cls, scene: mi.Scene, sensor: mi.Sensor, attachment: Attachment) -> Setting:
@@ -46,7 +47,7 @@ class Setting:
         # Not literals: kernels would be compiled anew whenever the scene's extent changes
         centre = mi.Point3f(*(dr.opaque(mi.Float, float(x)) for x in box.center()))
         extent = dr.opaque(mi.Float, max(float(dr.norm(box.extents())), 1e-6))
-        return cls(attachment, *moving, has_instances(scene), centre, extent)
+        return cls(attachment, *moving, has_instances(scene), centre, extent, _unsampled(scene))
 
     @property
     def surfaces_move(self) -> bool:
@@ -66,6 +67,16 @@ class Setting:
     def can_move_on_film(self, pi: mi.PreliminaryIntersection3f) -> mi.Bool:
         """Whether the film positions of hits carry derivatives. [N]"""
         return mi.Bool(True) if self.sensor_moves else self.attachment.moving.hit(pi)
+
+
+def _unsampled(scene: mi.Scene) -> mi.UInt32 | None:
+    """Emitters of sampling weight 0 that rays can meet, by their place in the scene; None if there are none. [K]"""
+    places = [
+        place
+        for place, emitter in enumerate(scene.emitters())
+        if emitter.sampling_weight() == 0 and not mi.has_flag(emitter.flags(), mi.EmitterFlags.Delta)
+    ]
+    return mi.UInt32(places) if places else None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -128,21 +128,19 @@ def _is_distant(ds: mi.DirectionSample3f) -> mi.Bool:
     return mi.has_flag(kind, mi.EmitterFlags.Infinite) | mi.has_flag(kind, mi.EmitterFlags.DeltaDirection)
 
 
-def sample_emitter_end(scene: mi.Scene, sampler: mi.Sampler, centre: mi.Point3f, count: int) -> EmitterEnd:
+def sample_emitter_end(context: Context, sampler: mi.Sampler, count: int) -> EmitterEnd:
     """Points on emitters, or directions to distant ones, for occluders that are not yet chosen.
 
     The density does not depend on where the light goes, so that points which are hidden from one occluder but not from
     another are not missed. ``ds.pdf`` is per area for surfaces, per solid angle for distant light.
-
-    Args:
-        centre: Of the scene.
     """
-    index, rcp_pmf, _ = scene.sample_emitter(sampler.next_1d())
+    scene, setting = context.scene, context.setting
+    index, rcp_pmf = _choose_emitter(scene, sampler.next_1d(), setting.unsampled)
     emitter = dr.gather(mi.EmitterPtr, scene.emitters_dr(), index)
     on_surface = mi.has_flag(emitter.flags(), mi.EmitterFlags.Surface)
     sample = sampler.next_2d()
     anywhere = dr.zeros(mi.Interaction3f, count)
-    anywhere.p = centre
+    anywhere.p = setting.centre
     ds, _ = emitter.sample_direction(anywhere, sample, ~on_surface)
     ps, _ = emitter.sample_position(0, sample, on_surface)
     for name in ("p", "n", "uv", "pdf"):
@@ -151,6 +149,23 @@ def sample_emitter_end(scene: mi.Scene, sampler: mi.Sampler, centre: mi.Point3f,
     ds.pdf /= rcp_pmf
     ds.emitter = emitter
     return EmitterEnd(ds)
+
+
+def _choose_emitter(scene: mi.Scene, u: mi.Float, unsampled: mi.UInt32 | None) -> tuple[mi.UInt32, mi.Float]:
+    """Emitters, and the reciprocals of their probabilities. [N]
+
+    Args:
+        u: Uniform in [0, 1). [N]
+        unsampled: Emitters that the scene never chooses; they get their share of the samples all the same. [K]
+    """
+    if unsampled is None:
+        return scene.sample_emitter(u)[:2]
+    count, total = dr.width(unsampled), len(scene.emitters())
+    share = count / total
+    index, rcp_pmf, _ = scene.sample_emitter((u - share) / (1 - share))
+    k = dr.minimum(mi.UInt32(u * total), count - 1)
+    index = dr.select(u < share, dr.gather(mi.UInt32, unsampled, k), index)
+    return index, dr.select(u < share, total, rcp_pmf / (1 - share))
 
 
 def arriving_light(

@@ -165,7 +165,7 @@ def trace_path(
                 state.δL = rule.differentiate(state.L, state.δL, light.total, factor)
                 state.β = rule.extend(state.β, factor)
 
-        _move_on(state, surface, bounce)
+        _move_on(state, surface, light, bounce, limits)
         state.active = rule.proceeds(state.count, bounce.active)
         if dr.hint(rule.unrolled, mode="scalar"):
             passed += 1
@@ -277,10 +277,14 @@ def _vertex(state: _State, light: _Light, bounce: _Bounce) -> Vertex:
     )  # fmt: skip
 
 
-def _move_on(state: _State, surface: SurfacePoint, bounce: _Bounce) -> None:
+def _move_on(state: _State, surface: SurfacePoint, light: _Light, bounce: _Bounce, limits: Limits) -> None:
     """Make the next vertex this one."""
     si, bs = surface.si, bounce.bs
-    state.valid |= state.active & si.is_valid() & ~mi.has_flag(bs.sampled_type, mi.BSDFFlags.Null)
+    seen = ~mi.has_flag(bs.sampled_type, mi.BSDFFlags.Null)
+    if not limits.hide_emitters:
+        # A transparent lamp is seen as well
+        seen |= light.emitter != None  # noqa: E711 (element-wise)
+    state.valid |= state.active & si.is_valid() & seen
     state.η = bounce.η
     state.it_prev = dr.detach(mi.Interaction3f(si), True)
     state.pdf_prev = dr.detach(bs.pdf, True)

@@ -146,6 +146,16 @@ def fine_mesh(rings: int = 24, *, smooth: bool = False) -> dict:
     return mesh(points, np.concatenate(faces), smooth=smooth)
 
 
+def never_sampled() -> dict:
+    """The box below a panel that light paths find by chance only."""
+    to_world = mi.ScalarTransform4f().translate([0, 0, 2.6]).rotate([1, 0, 0], 180).scale(2.5)
+    panel = {"type": "area", "radiance": 1.0, "sampling_weight": 0.0}
+    return {
+        "box": {"type": "cube", "to_world": floating(), "bsdf": green()},
+        "panel": {"type": "rectangle", "to_world": to_world, "emitter": panel},
+    }
+
+
 def ball_lamp() -> dict:
     return {"type": "sphere", "center": [0.6, -0.4, 2.6], "radius": 0.4, "emitter": {"type": "area", "radiance": 6.0}}
 
@@ -206,6 +216,10 @@ CASES = {
     ),
     "receiver below an instance": (lambda: stage(point(), instance()), P.translate("floor.to_world", (0.3, 0.1, 1))),
     "sphere in the floor, camera": (lambda: stage(area(), sunk()), P.translate("camera.to_world", (1, 0, 0.3))),
+    "lamp that is never sampled": (
+        lambda: stage(point(), never_sampled()),
+        P.translate("box.vertex_positions", (1, 0.2, 0.1)),
+    ),
     "glowing disk": (lambda: stage(sky(), glowing()), P.translate("box.to_world", (1, 0.2, 0.1))),
     "cut away": (lambda: stage(area(), cut_away(), near_clip=2), P.translate("box.vertex_positions", (1, 0.2, 0.1))),
     "sampled border": (lambda: stage(area(), sample_border=True), P.translate("camera.to_world", (1, 0, 0.3))),

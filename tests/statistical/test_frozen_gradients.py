@@ -124,6 +124,21 @@ def test_equal_tangents_in_other_directions(key):
     assert frozen.experience.frozen.launched >= 1
 
 
+def test_textured_lamps():
+    """Mitsuba finds their points by a structure that it makes anew when they move: no kernel may keep the former."""
+    bitmap = mi.Bitmap(np.linspace(0.5, 3, 48, dtype=np.float32).reshape(4, 4, 3))
+    radiance = {"type": "bitmap", "bitmap": bitmap, "raw": True}
+    to_world = mi.ScalarTransform4f().translate([0.6, -0.4, 2.8]).scale(0.3)
+    scene = stage({"type": "cube", "to_world": to_world, "emitter": {"type": "area", "radiance": radiance}})
+    adjoint = mi.TensorXf(smooth_adjoint((24, 24, 3)))
+    for key, launches in (("lamp.vertex_positions", False), ("box.vertex_positions", True)):
+        one, start = integrator(), mi.Float(mi.traverse(scene)[key])
+        for k in range(5):
+            assert np.isfinite(gradient(scene, one, key, {key: moved(start, k)}, adjoint, k, 8)).all()
+        assert one.experience.frozen.works
+        assert (one.experience.frozen.launched > 0) == launches
+
+
 def test_nothing_is_compiled_and_nothing_grows():
     """Later gradients find their kernels, but for another division of the samples, and no more memory is taken."""
     scene, one = stage(area()), integrator()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import drjit as dr
 import mitsuba as mi
 import numpy as np
 import pytest
 
+from pbdr import step
 from pbdr.compare.estimators import forward_gradient, reverse_gradient, smooth_adjoint
 from pbdr.compare.perturbations import Perturbation
 from pbdr.compare.references import central_differences
@@ -19,6 +21,10 @@ FAST = (
     "mirror tint",
     "share of a mirror",
     "share of smooth plastic over a mirror",
+    "smooth plastic in a blend under a normal map",
+    "opacity under a bump map",
+    "tint of thin glass under a normal map",
+    "pigments of hair",
     "environment map",
     "camera before gloss",
     "camera rotation",
@@ -69,6 +75,24 @@ def test_mean_equals_central_differences(name):
     reference = central_differences(scene, direction, integrator=integrator("replay"), spp=256, repeats=8)
     samples = [forward_gradient(scene, direction, integrator("replay"), spp=64, seed=seed) for seed in range(8)]
     assert_unbiased(np.stack(samples), reference)
+
+
+@pytest.mark.parametrize("material", [{"type": "null"}, {"type": "mask", "opacity": 0.4, "bsdf": {"type": "diffuse"}}])
+def test_transparent_lamps_in_view(material):
+    """Radiance is linear in that of the only lamp, also where nothing but the lamp is met."""
+    lamp = {"type": "rectangle", "bsdf": material, "emitter": {"type": "area", "radiance": 1.0}}
+    to_world = mi.ScalarTransform4f().look_at(origin=[0, 0, 4], target=[0, 0, 0], up=[0, 1, 0])
+    film = {"type": "hdrfilm", "width": 16, "height": 16, "pixel_format": "rgba"}
+    camera = {"type": "perspective", "to_world": to_world, "film": film}
+    scene, one = mi.load_dict({"type": "scene", "camera": camera, "lamp": lamp}, optimize=False), integrator("replay")
+    image = np.array(mi.render(scene, integrator=one, spp=16, seed=3), np.float64)
+    derivative = forward_gradient(scene, Perturbation.uniform("lamp.emitter.radiance.value"), one, spp=16, seed=3)
+    assert image[..., :3].max() > 0.9
+    np.testing.assert_allclose(derivative[..., :3], image[..., :3], atol=1e-5)
+    np.testing.assert_allclose(image[..., 3], image[..., 0], atol=1e-5)
+    values = {"lamp.emitter.radiance.value": mi.Float(1)}
+    done = step(scene, values, 0, lambda image: dr.sum(image[..., :3], axis=None), spp=16, seed=3, integrator=one)
+    assert done.gradients["lamp.emitter.radiance.value"][0] == pytest.approx(image[..., :3].sum(), rel=0.02)
 
 
 @pytest.mark.parametrize("lobe", ["specular_reflectance", "specular_transmittance"])

@@ -35,6 +35,7 @@ FAST = (
     "closed cylinder, moving light",
     "sphere in the floor, camera",
     "glowing disk",
+    "lamp that is never sampled",
     "cut away",
 )
 
@@ -87,6 +88,14 @@ def test_hidden_emitters_in_view(direction):
     assert_transposes(scene, direction, lambda: hiding, spp=16, tolerance=1e-4)
     # Its edges are not seen, and what it hides is
     assert_mean(scene, direction, hiding)
+
+
+def test_silhouettes_behind_a_hidden_emitter():
+    """Rays beside them go on along their own lines, however the emitter is tilted."""
+    to_world = mi.ScalarTransform4f().translate([-0.1, -0.6, 1.2]).rotate([1, 0, 0], 60).scale(0.5)
+    scene = stage({**area(), "to_world": to_world}, {"box": {"type": "cube", "to_world": floating()}, "sky": sky()})
+    hiding = mi.load_dict({"type": "pbdr", "max_depth": 2, "hide_emitters": True})
+    assert_mean(scene, P.translate("box.vertex_positions", (1, 0.2, 0.1)), hiding)
 
 
 @pytest.mark.parametrize(("distance", "unit"), [(1000.0, 1.0), (0.0, 1000.0), (0.0, 0.001)])

@@ -46,7 +46,7 @@ class Direct(Segments):
 
     def find(self, sampler: mi.Sampler) -> dict:
         context, scene, setting = self.context, self.context.scene, self.context.setting
-        end = sample_emitter_end(scene, sampler, setting.centre, self.count)
+        end = sample_emitter_end(context, sampler, self.count)
         view = end.view()
         cell, u, rcp_pmf = self._silhouettes(self.sampling, sampler, self.count, view)
         place = self.place(cell, u)
