@@ -23,7 +23,7 @@ from .problem import Problem
 from .record import Record, json_text, write_text
 from .schedules import BEGIN, UNIFORM_BEGIN, rate_factor
 from .second_order import make_method
-from .symptoms import Symptoms, ambiguities
+from .symptoms import Symptoms, ambiguities, never_due
 from .views.order import lines_of_sight
 from .views.pictures import evaluated_pictures
 from .watching import TensorBoard, WeightsAndBiases, require_extras
@@ -121,7 +121,7 @@ class _Run:
 
     def run(self, resume: bool) -> Result:
         """All steps, from the beginning or from a checkpoint."""
-        for note in ambiguities(self.problem):
+        for note in [*ambiguities(self.problem), *never_due(self.problem, self.problem.job.steps)]:
             mi.Log(mi.LogLevel.Info, note)
         start = time.perf_counter()
         if not (resume and self._restore()):
