@@ -31,7 +31,9 @@ def optimize(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in the folder.")] = False,
     steps: Annotated[int | None, typer.Option(help="Number of steps; default: the job's.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="End after this time.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="End after this many minutes, before the last step if need be.")
+    ] = None,
     assignments: SetOption = None,
     variant: VariantOption = None,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Methods that know about curvature, for few parameters or smooth problems: Levenberg–Marquardt and L-BFGS."""
+"""Methods that know about curvature, for few parameters or smooth problems: Gauss–Newton and its kin, L-BFGS."""
 
 from __future__ import annotations
 
