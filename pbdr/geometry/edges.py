@@ -140,8 +140,8 @@ def placed_shapes(scene: mi.Scene, shape: mi.Shape) -> list[mi.Shape]:
 def children(parent: mi.Object) -> list[mi.Object]:
     """The objects that an object of the scene is made of."""
 
-    # Only a collection of garbage frees the class. Whatever it held would outlive its scene, and calls reach all lamps in
-    # memory, also those whose shapes are gone
+    # Only a collection of garbage frees the class. Whatever it held would outlive its scene, and calls reach all lamps
+    # in memory, also those whose shapes are gone
     class Visitor(mi.TraversalCallback):
         def __init__(self):
             super().__init__()
