@@ -139,15 +139,21 @@ def placed_shapes(scene: mi.Scene, shape: mi.Shape) -> list[mi.Shape]:
 
 def children(parent: mi.Object) -> list[mi.Object]:
     """The objects that an object of the scene is made of."""
-    found = []
 
+    # Only a collection of garbage frees the class. Whatever it held would outlive its scene, and calls reach all lamps
+    # in memory, also those whose shapes are gone
     class Visitor(mi.TraversalCallback):
+        def __init__(self):
+            super().__init__()
+            self.found = []
+
         def put(self, name, value, flags, *_):
             if isinstance(value, mi.Object):
-                found.append(value)
+                self.found.append(value)
 
-    parent.traverse(Visitor())
-    return found
+    visitor = Visitor()
+    parent.traverse(visitor)
+    return visitor.found
 
 
 def look_up(table: EdgeTable, index: mi.UInt32, active: mi.Bool = True) -> Edge:

@@ -147,6 +147,8 @@ class Recording:
         Args:
             adjoints: Derivative of the loss by each image. [H, W, C] each
         """
+        if [adjoint.shape for adjoint in adjoints] != [image.shape for image in self.images]:
+            raise InputError(f"'adjoints' must be {self._sets} of the images' shape, {list(self.images[0].shape)}")
         # Traversals end at the scene's parameters and go on from there once, after the last pass
         with dr.isolate_grad():
             for p, layout, outcome in self._recorded():
@@ -189,6 +191,8 @@ class Recording:
             >>> recording = pbdr.record(integrator, scene, 0, spp=16, seed=0, reusable=True)
             >>> (columns,) = recording.jvp([{"metal.alpha.value": 1}, {"wall.reflectance.value": mi.Color3f(1)}])
         """
+        if not directions:
+            raise InputError("'directions' is empty: there is nothing to differentiate along")
         self._require_kept({key for direction in directions for key in direction})
         totals = [[mi.TensorXf(0)] * len(directions) for _ in range(self._sets)]
         # Tangents that the user's variables may hold are none of these directions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,9 +62,13 @@ def optimize(
         >>> result = pbdr.optimize(pbdr.Problem.from_job("cornell_box"), steps=20)
         >>> result.parameters["metal.alpha.value"]["final"]
     """
+    if not isinstance(problem, Problem):
+        raise InputError(
+            f"a {type(problem).__name__} is no problem: pbdr.Problem.from_job(…) or from_scene(…) makes one"
+        )
     if steps is not None:
-        if steps < 1:
-            raise InputError(f"'steps' must be at least 1, got {steps}")
+        if not isinstance(steps, numbers.Integral) or steps < 1:
+            raise InputError(f"'steps' must be a whole number of at least 1, got {steps!r}")
         problem = dataclasses.replace(problem, job=problem.job.model_copy(update={"steps": steps}))
     if resume and out is None:
         raise InputError("'resume' needs the run folder 'out'")

@@ -59,8 +59,38 @@ def test_bad_input(scene: mi.Scene) -> None:
         pbdr.step(scene, {"wall.bsdf.reflectanc": mi.Float(0)}, 0, loss, spp=8, seed=1)
     with pytest.raises(InputError, match="1 sensors but 2 losses"):
         pbdr.step(scene, {WALL: mi.Color3f(0.4)}, 0, [loss, loss], spp=8, seed=1)
-    with pytest.raises(InputError, match="'spp' must be at least 1, got 0"):
+    with pytest.raises(InputError, match="'spp' must be a whole number of at least 1, got 0"):
         pbdr.step(scene, {WALL: mi.Color3f(0.4)}, 0, loss, spp=0, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sensors": 3}, "no sensor 3; allowed: 0 to 0"),
+        ({"sensors": -1}, "no sensor -1"),
+        ({"sensors": "camra"}, "did you mean 'camera'"),
+        ({"values": {WALL: 0.4}}, f"the value of '{WALL}' must be an array of Dr.Jit, mi.Color3f, got a float"),
+        ({"loss": lambda image: 3.0}, "a loss must return a number that depends on its image, got a float"),
+        ({"loss": lambda image: dr.detach(loss(image))}, "a loss must return a number that depends on its image"),
+        ({"spp": 1.5}, "'spp' must be a whole number"),
+        ({"integrator": "pbdr"}, "'integrator' must be a mi.Integrator, got a str"),
+    ],
+)
+def test_bad_arguments(scene: mi.Scene, changes: dict, words: str) -> None:
+    arguments = {"values": {WALL: mi.Color3f(0.4)}, "sensors": "camera", "loss": loss, "spp": 4, "seed": 1}
+    with pytest.raises(InputError, match=words):
+        pbdr.step(scene, **{**arguments, **changes})
+
+
+def test_bad_use_of_a_recording(scene: mi.Scene) -> None:
+    integrator = mi.load_dict({"type": "pbdr", "max_depth": 2})
+    with pytest.raises(InputError, match="'images' at least 1"):
+        pbdr.record(integrator, scene, 0, spp=1, seed=0, images=0)
+    recording = pbdr.record(integrator, scene, "camera", spp=1, seed=0, reusable=True)
+    with pytest.raises(InputError, match="'directions' is empty"):
+        recording.jvp([])
+    with pytest.raises(InputError, match="'adjoints' must be 1 of the images' shape"):
+        recording.backward([])
 
 
 def test_views_and_derivatives_have_random_numbers_of_their_own(scene: mi.Scene, monkeypatch) -> None:
