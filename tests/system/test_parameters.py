@@ -333,3 +333,15 @@ def test_logarithms_between_bounds() -> None:
     assert abs(float(latent[1]) - np.log(2)) < 1e-3, "0.1 lies at two thirds of the logarithms"
     with pytest.raises(InputError, match="greater than 0"):
         find_reparameterization("log", "x", (0.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("key", "words"), [("sky.hour", "an 'envmap' in its place"), ("ball.bsdf.azimuthal_roughness", "another density")]
+)
+def test_commands_say_once_what_has_no_derivative(key: str, words: str, pbdr_command, scene_file: Path) -> None:
+    text = scene_file.read_text().replace('id="ball">', 'id="ball"><bsdf type="hair"/>')
+    sky = '<emitter type="sunsky" id="sky"><float name="hour" value="13"/></emitter>'
+    scene_file.write_text(text.replace("</scene>", f"{sky}</scene>"))
+    outcome = pbdr_command("gradient", scene_file, "--param", key, "-o", scene_file.parent / "gradient.png")
+    assert outcome.code == 2 and words in outcome.stderr
+    assert outcome.stderr.count("\n") == 1 and f"'{key}' cannot be differentiated" in outcome.stderr
