@@ -184,6 +184,8 @@ def step(
         images.append(dr.detach(image))
         total += dr.mean(mi.Float(dr.ravel(dr.detach(value))))
         gradients = {key: gradients[key] + dr.grad(leaf) for key, leaf in leaves.items()}
+        # Forward mode would take what is left in the scene for tangents
+        dr.clear_grad(leaves)
     attached = {key: value for key, value in values.items() if dr.grad_enabled(value)}
     if attached:
         dr.backward(sum(dr.sum(dr.ravel(value) * dr.ravel(gradients[key])) for key, value in attached.items()))

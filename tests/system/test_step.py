@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 import pbdr
+from pbdr.compare.estimators import forward_gradient
+from pbdr.compare.perturbations import Perturbation
 from pbdr.errors import InputError
 from pbdr.scene import load_scene
 from tests.tiny import ALPHA, LAMP, VERTICES, WALL, write_scene
@@ -218,6 +220,17 @@ def test_what_moved_in_an_earlier_step_rests(scene: mi.Scene) -> None:
     pbdr.step(scene, values, 0, loss, spp=8, seed=2, memory=pbdr.Memory())
     assert [key for key, value in mi.traverse(scene) if dr.grad_enabled(value)] == [WALL]
     np.testing.assert_array_equal(vertices, mi.traverse(scene)[VERTICES])
+
+
+def test_no_gradient_is_left_for_forward_mode(scene: mi.Scene) -> None:
+    """Derivatives along one parameter are the same after a step has differentiated by another."""
+    direction, one = Perturbation.uniform(LAMP), mi.load_dict({"type": "pbdr", "max_depth": 3})
+    value = mi.Color3f(mi.traverse(scene)[WALL])
+    before = forward_gradient(scene, direction, one, spp=8, seed=3)
+    pbdr.step(scene, {WALL: value}, 0, lambda image: 1e3 * loss(image), spp=8, seed=1)
+    after = forward_gradient(scene, direction, one, spp=8, seed=3)
+    assert np.abs(before).max() > 0
+    np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-4 * np.abs(before).max())
 
 
 def test_what_cannot_be_frozen_is_traced_anew(scene: mi.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
