@@ -148,7 +148,7 @@ def step(
 
     Args:
         values: Of scene parameters, by key. If they carry derivatives themselves, as the variables of an optimizer do,
-            gradients are added to what they come from, as ``dr.backward`` would do.
+            gradients are added to what they come from, as ``dr.backward`` would do. Other parameters are detached.
         sensors: One or several, or their positions or ids in the scene.
         loss: Of one image; or one function for each sensor, which are summed.
         spp: Samples per pixel.
@@ -173,6 +173,7 @@ def step(
     keys = list(values)
     for key in keys:
         _require_parameter(params, key, values[key])
+    _detach_others(params, keys)
     images, total, gradients = [], mi.Float(0), dict.fromkeys(keys, 0)
     for k, (sensor, function) in enumerate(zip(sensors, losses, strict=True)):
         # A traversal consumes the edges between values and scene, so each view gets its own
@@ -231,6 +232,23 @@ def _differentiate(
         memory.learn(recording, [first, second])
     image = sum(images) / 2
     return image, function(image)
+
+
+def _detach_others(params: mi.SceneParameters, keys: Sequence[str]) -> None:
+    """Let nothing carry derivatives but some parameters and what their objects derive from them.
+
+    Earlier steps leave theirs, with which a scene at rest would pass for one that moves.
+    """
+    owners = {_owner(key) for key in keys}
+    others = [key for key, value in params if dr.grad_enabled(value) and _owner(key) not in owners]
+    if others:
+        leaves = {key: attached_copy(params[key])[0] for key in others}
+        dr.disable_grad(leaves)
+        params.update(leaves)
+
+
+def _owner(key: str) -> str:
+    return key.rpartition(".")[0]
 
 
 def _loss(function: Loss, image: mi.TensorXf) -> mi.TensorXf | mi.Float:

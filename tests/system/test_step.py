@@ -210,6 +210,16 @@ def test_other_parameters_from_step_to_step(scene: mi.Scene) -> None:
         np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-6)
 
 
+def test_what_moved_in_an_earlier_step_rests(scene: mi.Scene) -> None:
+    """A memory needs a scene at rest, and gets one although a step has moved things before."""
+    vertices = mi.Float(mi.traverse(scene)[VERTICES])
+    pbdr.step(scene, {VERTICES: vertices}, 0, loss, spp=8, seed=1)
+    values = {WALL: mi.Color3f(0.4)}
+    pbdr.step(scene, values, 0, loss, spp=8, seed=2, memory=pbdr.Memory())
+    assert [key for key, value in mi.traverse(scene) if dr.grad_enabled(value)] == [WALL]
+    np.testing.assert_array_equal(vertices, mi.traverse(scene)[VERTICES])
+
+
 def test_what_cannot_be_frozen_is_traced_anew(scene: mi.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments):
         raise RuntimeError("no such kernel")
