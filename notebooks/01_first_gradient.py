@@ -182,7 +182,7 @@ problem = pbdr.Problem.from_scene(
     scene,
     unknown,
     targets=[photo],
-    views=[{"sensor": "front", "target": ""}],
+    views=[{"sensor": "front"}],
     integrator={"type": "pbdr", "max_depth": 5},
     optimizer={"type": "adam", "beta_1": 0.8, "beta_2": 0.99},
     steps=4 if QUICK else 40,

@@ -221,7 +221,7 @@ problem = pbdr.Problem.from_scene(
     scene,
     {"teapot": {"kind": "pose", "translation": {"learning_rate": 0.03, "true": [0.25, 0, 0]}}},
     targets=[np.array(photo)],
-    views=[{"sensor": "front", "target": ""}],
+    views=[{"sensor": "front"}],
     integrator={"type": "pbdr", "max_depth": 3},
     optimizer={"type": "adam", "beta_1": 0.8, "beta_2": 0.95},
     loss="l2",

@@ -255,7 +255,7 @@ plt.show()
 #
 # - **The ball's material is taken as known.** A ball that is darker than assumed makes a darker sky, and a tint of the
 #   silver becomes a tint of the light. Something of known colour in the picture decides, as does one known light.
-# - **The sun is cut off.** In a photograph of 8 bits a sun is white, not 11 times as bright as the sky, and the
+# - **The sun is cut off.** In a photograph of 8 bits a sun is white, not 11 times as bright as white, and the
 #   recovered light is too dim. Take several exposures, or [mask](04_texture_and_exposure.ipynb) what is white.
 # - **The photographer is in the picture.** A ball shows the camera, too; mask it, or take one more from elsewhere.
 # - **Far away means infinitely far.** Walls of a room are not: then recover lights as shapes, as in [the

@@ -18,7 +18,7 @@
 # - what a correct gradient costs, and why noise and time count together,
 # - how to keep results, and go on after a stop.
 #
-# The [full table](../docs/estimators.md) has 42 cases; here are four of them, small.
+# The [full table](../docs/estimators.md) has 43 cases; here are four of them, small.
 
 # %%
 import os

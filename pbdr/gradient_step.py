@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from .errors import InputError, suggestion
 from .interior.allocation import PixelAllocation
 from .interior.control_variates import ControlVariate
 from .interior.recording import Request
+from .scene import select_sensor
+from .scene_parameters import require_attachable, scene_parameters
 from .seeds import derive_seed
 from .transport.tangents import attached_copy
 
@@ -85,7 +88,7 @@ class Memory:
 def record(
     integrator: mi.Integrator,
     scene: mi.Scene,
-    sensor: int | mi.Sensor,
+    sensor: int | str | mi.Sensor,
     *,
     spp: int,
     seed: int | mi.UInt32,
@@ -97,8 +100,8 @@ def record(
     """Independent images of a view that keep what their derivatives need.
 
     Args:
-        sensor: Or its position in the scene.
-        spp: Samples per pixel of each image.
+        sensor: Or its position or id in the scene.
+        spp: Samples per pixel of each image; 0 for what the scene says.
         images: How many.
         reusable: Whether to keep all vertices, so that images under other materials, textures and lights can be had
             without tracing (``reevaluate``); paths must fit into the integrator's ``memory_budget`` then.
@@ -115,6 +118,9 @@ def record(
         >>> recording = pbdr.record(integrator, scene, 0, spp=16, seed=0)
         >>> recording.backward([recording.images[0] - target])
     """
+    if spp < 0 or images < 1:
+        raise InputError(f"'spp' must be at least 0 and 'images' at least 1, got {spp} and {images}")
+    (sensor,) = _sensors(scene, sensor)
     if not is_own(integrator):
         return None
     reusable = reusable or (memory is not None and memory.control_variate is not None)
@@ -125,7 +131,7 @@ def record(
 def step(
     scene: mi.Scene,
     values: Mapping[str, dr.ArrayBase],
-    sensors: int | mi.Sensor | Sequence[int | mi.Sensor],
+    sensors: int | str | mi.Sensor | Sequence[int | str | mi.Sensor],
     loss: Loss | Sequence[Loss],
     *,
     spp: int,
@@ -142,8 +148,8 @@ def step(
 
     Args:
         values: Of scene parameters, by key. If they carry derivatives themselves, as the variables of an optimizer do,
-            gradients are added to what they come from, as ``dr.backward`` would do.
-        sensors: One or several, or their positions in the scene.
+            gradients are added to what they come from, as ``dr.backward`` would do. Other parameters are detached.
+        sensors: One or several, or their positions or ids in the scene.
         loss: Of one image; or one function for each sensor, which are summed.
         spp: Samples per pixel.
         seed: Different for each step.
@@ -154,16 +160,20 @@ def step(
         >>> done = pbdr.step(scene, optimizer, 0, lambda image: dr.mean(dr.square(image - target)), spp=16, seed=0)
         >>> optimizer.step()
     """
-    if spp < 1:
-        raise InputError(f"'spp' must be at least 1, got {spp}")
+    if not isinstance(spp, numbers.Integral) or spp < 1:
+        raise InputError(f"'spp' must be a whole number of at least 1, got {spp}")
     integrator = integrator or mi.load_dict({"type": "pbdr"})
-    sensors = list(sensors) if isinstance(sensors, Sequence) else [sensors]
-    sensors = [scene.sensors()[s] if isinstance(s, int) else s for s in sensors]
+    if not isinstance(integrator, mi.Integrator):
+        raise InputError(f"'integrator' must be a mi.Integrator, got a {type(integrator).__name__}")
+    sensors = _sensors(scene, sensors)
     losses = list(loss) if isinstance(loss, Sequence) else [loss] * len(sensors)
     if len(losses) != len(sensors):
         raise InputError(f"there are {len(sensors)} sensors but {len(losses)} losses")
-    params = mi.traverse(scene)
-    keys = [key for key in values if _is_parameter(params, key)]
+    params = scene_parameters(scene)
+    keys = list(values)
+    for key in keys:
+        _require_parameter(params, key, values[key])
+    _detach_others(params, keys)
     images, total, gradients = [], mi.Float(0), dict.fromkeys(keys, 0)
     for k, (sensor, function) in enumerate(zip(sensors, losses, strict=True)):
         # A traversal consumes the edges between values and scene, so each view gets its own
@@ -174,6 +184,8 @@ def step(
         images.append(dr.detach(image))
         total += dr.mean(mi.Float(dr.ravel(dr.detach(value))))
         gradients = {key: gradients[key] + dr.grad(leaf) for key, leaf in leaves.items()}
+        # Forward mode would take what is left in the scene for tangents
+        dr.clear_grad(leaves)
     attached = {key: value for key, value in values.items() if dr.grad_enabled(value)}
     if attached:
         dr.backward(sum(dr.sum(dr.ravel(value) * dr.ravel(gradients[key])) for key, value in attached.items()))
@@ -208,14 +220,14 @@ def _differentiate(
         image = mi.render(
             scene, params, sensor=sensor, integrator=integrator, spp=how.spp, seed=first, seed_grad=second
         )
-        value = function(image)
+        value = _loss(function, image)
         dr.backward(value)
         return image, value
     images = memory.images(recording, how.values) if memory else recording.images
     # The derivative of each image goes with the loss of the other
     leaves = [dr.detach(image) for image in images]
     dr.enable_grad(leaves)
-    dr.backward(sum(function(leaf) for leaf in leaves) / 2)
+    dr.backward(sum(_loss(function, leaf) for leaf in leaves) / 2)
     first, second = (dr.grad(leaf) for leaf in leaves)
     recording.backward([second, first])
     if memory:
@@ -224,7 +236,41 @@ def _differentiate(
     return image, function(image)
 
 
-def _is_parameter(params: mi.SceneParameters, key: str) -> bool:
+def _detach_others(params: mi.SceneParameters, keys: Sequence[str]) -> None:
+    """Let nothing carry derivatives but some parameters and what their objects derive from them.
+
+    Earlier steps leave theirs, with which a scene at rest would pass for one that moves.
+    """
+    owners = {_owner(key) for key in keys}
+    others = [key for key, value in params if dr.grad_enabled(value) and _owner(key) not in owners]
+    if others:
+        leaves = {key: attached_copy(params[key])[0] for key in others}
+        dr.disable_grad(leaves)
+        params.update(leaves)
+
+
+def _owner(key: str) -> str:
+    return key.rpartition(".")[0]
+
+
+def _loss(function: Loss, image: mi.TensorXf) -> mi.TensorXf | mi.Float:
+    """The loss of an image, which must depend on it."""
+    value = function(image)
+    if not dr.is_array_v(value) or (dr.grad_enabled(image) and not dr.grad_enabled(value)):
+        raise InputError(f"a loss must return a number that depends on its image, got a {type(value).__name__}")
+    return value
+
+
+def _sensors(scene: mi.Scene, wanted: int | str | mi.Sensor | Sequence) -> list[mi.Sensor]:
+    """The sensors that positions and ids mean."""
+    several = wanted if isinstance(wanted, Sequence) and not isinstance(wanted, str) else [wanted]
+    return [select_sensor(scene, one) if isinstance(one, int | str) else one for one in several]
+
+
+def _require_parameter(params: mi.SceneParameters, key: str, value: object) -> None:
     if key not in params:
         raise InputError(f"no parameter of the scene is called '{key}'{suggestion(key, params.keys())}")
-    return True
+    if not dr.is_array_v(value) and "Transform" not in type(value).__name__:
+        kind = type(params[key]).__name__
+        raise InputError(f"the value of '{key}' must be an array of Dr.Jit, mi.{kind}, got a {type(value).__name__}")
+    require_attachable(params, key)

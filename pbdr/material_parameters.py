@@ -52,6 +52,10 @@ def material_obstacle(parameters: mi.SceneParameters, key: str) -> str:
     name = key.rsplit(".", 1)[-1]
     if owner.class_name() == "RoughPlastic" and name in ("alpha", "eta"):
         return "'roughplastic' computes tables from it that carry no derivatives"
+    if owner.class_name() == "Hair" and name in ("longitudinal_roughness", "azimuthal_roughness"):
+        return "'hair' is sampled with another density than it states, which makes this derivative wrong by a tenth"
+    if _weighs_thin_glass_under_turned_normals(parameters, key):
+        return "it decides how much passes through thin glass under turned normals, whose angle is not followed"
     # Lobes with a single direction, those that pass straight on apart
     singular = int(mi.BSDFFlags.DeltaReflection) | int(mi.BSDFFlags.DeltaTransmission)
     above = _ancestors(parameters, owner)
@@ -65,6 +69,18 @@ def material_obstacle(parameters: mi.SceneParameters, key: str) -> str:
         if kind == "MaskBSDF" and isinstance(above[place + 1], mi.BSDF):
             return "it is the opacity of a perfectly specular material inside another material"
     return ""
+
+
+def _weighs_thin_glass_under_turned_normals(parameters: mi.SceneParameters, key: str) -> bool:
+    """Whether the share of light that passes straight through depends on a parameter and on the angle of a normal."""
+    owner = parameters.properties[key][2]
+    above = [node for node in _ancestors(parameters, owner) if isinstance(node, mi.BSDF)]
+    if not any(node.class_name() in ("BumpMap", "NormalMap") for node in above):
+        return False
+    if above[0].class_name() == "ThinDielectric":
+        return above[0] is owner
+    weighs = above[0].class_name() in ("BlendBSDF", "MaskBSDF")
+    return weighs and any(node.class_name() == "ThinDielectric" for node in mi.traverse(above[0]).hierarchy)
 
 
 def texcoord_obstacle(shape: mi.Shape) -> str:

@@ -152,6 +152,21 @@ def parse_scene(path: Path, overrides: Overrides | None = None) -> tuple[mi.pars
     return config, state
 
 
+def scene_files(path: Path, overrides: Overrides | None = None) -> list[Path]:
+    """The files that a scene consists of: its own, those that it includes, textures and meshes.
+
+    Example:
+        >>> [file.name for file in scene_files(locate_scene("textured_wall"))]
+        ['scene.xml', 'grey.png']
+    """
+    _, state = parse_scene(path, overrides)
+    own = [Path(str(file)) for file in state.files]
+    nodes = [node.props for node in state.nodes]
+    texts = [props[name] for props in nodes for name in list(props) if props.type(name) == mi.Properties.Type.String]
+    named = [path.parent / text for text in texts]
+    return list(dict.fromkeys([*own, *(file for file in named if file.is_file())]))
+
+
 @contextmanager
 def _files_beside(path: Path) -> Iterator[None]:
     """Let Mitsuba find files relative to a scene file, and explain its errors about that file."""

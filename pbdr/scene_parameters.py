@@ -19,6 +19,11 @@ _ATTACHED_SENSORS = frozenset({"PerspectiveCamera", "ThinLensCamera"})
 _ATTACHED_LIGHTS = frozenset({"DirectionalEmitter", "PointLight", "SpotLight"})
 #: Shapes whose parameters pbdr's integrators attach although Mitsuba marks them as not differentiable
 _ATTACHED_SHAPES = {"SDFGrid": frozenset({"to_world", "grid"}), "Instance": frozenset({"to_world"})}
+#: Why a ``sunsky`` has no derivatives
+_SKY = (
+    "the tables of 'sunsky' and its sun's disc carry no derivatives; an 'envmap' in its place has them by its pixels, "
+    "its scale and its rotation"
+)
 _POSE_NAMES = frozenset({"to_world", "x_fov", "principal_point_offset_x", "principal_point_offset_y"})
 
 
@@ -41,9 +46,22 @@ class ParameterInfo:
     reason: str  #: why it is not differentiable, or what it moves; empty otherwise
 
 
-def scene_parameters(scene: mi.Scene) -> mi.SceneParameters:
-    """All parameters of a scene, by key."""
-    return mi.traverse(scene)
+def scene_parameters(scene: mi.Object) -> mi.SceneParameters:
+    """All parameters of a scene, or of a part of it, by key.
+
+    Those that hold nothing are left out, such as the absorption of a ``hair`` that is coloured by pigments: Mitsuba
+    fails where it goes through all parameters.
+    """
+    parameters = mi.traverse(scene)
+    for key in [key for key, (value, *_) in parameters.properties.items() if value is None]:
+        del parameters[key]
+    return parameters
+
+
+def attached_values(root: mi.Object | mi.SceneParameters) -> dict[str, object]:
+    """The parameters that carry derivatives, at or below an object or of a traversal, by key."""
+    parameters = root if isinstance(root, mi.SceneParameters) else scene_parameters(root)
+    return {key: value for key, value in parameters if dr.grad_enabled(value)}
 
 
 def describe_parameters(scene: mi.Scene) -> list[ParameterInfo]:
@@ -70,6 +88,14 @@ def require_derivatives(parameters: mi.SceneParameters, keys: Iterable[str]) -> 
         reason = obstacle_at_end(parameters, key) if differentiable else reason
         if reason:
             raise InputError(f"parameter '{key}' cannot be differentiated: {reason}")
+
+
+def require_attachable(parameters: mi.SceneParameters, key: str) -> None:
+    """Refuse a parameter that can be given no value, or none that carries derivatives."""
+    value = parameters[key]
+    storage = value.matrix if "Transform" in type(value).__name__ else value
+    if parameters.flags(key) & mi.ParamFlags.ReadOnly or not (dr.is_diff_v(storage) and dr.is_float_v(storage)):
+        raise InputError(f"parameter '{key}' cannot be differentiated: {_derivative(parameters, key, value)[2]}")
 
 
 def find_parameters(scene_or_infos: mi.Scene | Iterable[ParameterInfo], pattern: str) -> list[str]:
@@ -186,11 +212,20 @@ def _describe(parameters: mi.SceneParameters, key: str) -> ParameterInfo:
     )
 
 
+def _is_of_sky(parameters: mi.SceneParameters, owner: mi.Object) -> bool:
+    """Whether an object is a sky of Mitsuba's model, or its part."""
+    return any(
+        one is not None and one.class_name() == "SunskyEmitter" for one in (owner, parameters.hierarchy[owner][0])
+    )
+
+
 def _derivative(parameters: mi.SceneParameters, key: str, value: object) -> tuple[bool, bool, str]:
     """Whether a parameter is differentiable, whether it moves visibility, and why."""
     _, _, owner, flags = parameters.properties[key]
     name = key.rsplit(".", 1)[-1]
     storage = value.matrix if "Transform" in type(value).__name__ else value
+    if _is_of_sky(parameters, owner):
+        return False, False, _SKY
     if not dr.is_diff_v(storage) or not dr.is_float_v(storage):
         if "[uint8]" in owner.class_name() and name == "data":
             return False, False, "its bitmap is stored with 8 bits"
@@ -212,8 +247,6 @@ def _derivative(parameters: mi.SceneParameters, key: str, value: object) -> tupl
         return False, False, obstacle
     if obstacle := material_obstacle(parameters, key):
         return False, False, obstacle
-    if owner.class_name() == "SunskyEmitter" and name == "sun_direction":
-        return False, False, "Mitsuba marks it as differentiable, but the sun's disc moves without a derivative"
     # Mitsuba also marks materials whose sampling decisions change; only shapes move what hides what
     if isinstance(owner, mi.Shape) and flags & mi.ParamFlags.Discontinuous:
         return True, True, "moves geometry"

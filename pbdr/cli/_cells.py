@@ -31,19 +31,36 @@ ImportOption = Annotated[
     typer.Option("--import", metavar="MODULE", help="Module or .py file that registers integrators; may be repeated."),
 ]
 NoCacheOption = Annotated[bool, typer.Option("--no-cache", help="Neither look up nor store references on disk.")]
-IntegratorsOption = Annotated[
-    list[str] | None,
-    typer.Option("--integrator", metavar="NAME[:PROPERTY=VALUE,…]", help="Estimator; may be repeated."),
-]
 ComponentOption = Annotated[
     str | None, typer.Option(metavar="I[,J,…]", help="Move one entry of the parameter, by its index.")
 ]
-TranslateOption = Annotated[str | None, typer.Option(metavar="X,Y,Z", help="Move along a world-space vector.")]
-RotateOption = Annotated[
-    str | None, typer.Option(metavar="X,Y,Z", help="Rotate around a world-space axis; derivative per radian.")
+TranslateOption = Annotated[
+    str | None,
+    typer.Option(metavar="X,Y,Z", help="Derivative by t: move by t times a world-space vector (scene units)."),
 ]
-ScaleOption = Annotated[str | None, typer.Option(metavar="X,Y,Z", help="Scale along the world's axes.")]
-StepOption = Annotated[float | None, typer.Option(help="Finite-difference step; by default from the parameter's size.")]
+RotateOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="X,Y,Z", help="Derivative by t: turn by t radians around a world-space axis through the middle."
+    ),
+]
+ScaleOption = Annotated[
+    str | None,
+    typer.Option(metavar="X,Y,Z", help="Derivative by t: scale by 1 + t times these factors along the world's axes."),
+]
+StepOption = Annotated[
+    float | None, typer.Option(help="Step of t in the finite differences; by default from the parameter's size.")
+]
+
+
+def integrators_option(default: str) -> object:
+    """``--integrator`` of a command that takes several.
+
+    Args:
+        default: What it takes without the option, in words.
+    """
+    words = f"Estimator; may be repeated. Default: {default}."
+    return Annotated[list[str] | None, typer.Option("--integrator", metavar="NAME[:PROPERTY=VALUE,…]", help=words)]
 
 
 def numbers(option: str, text: str | None, kind: type = float) -> tuple | None:

@@ -15,7 +15,6 @@ from ._cells import (
     BudgetOption,
     ComponentOption,
     ImportOption,
-    IntegratorsOption,
     IsolateOption,
     NoCacheOption,
     RotateOption,
@@ -25,6 +24,7 @@ from ._cells import (
     StepOption,
     TranslateOption,
     direction,
+    integrators_option,
     require_parameter,
     run_and_print,
 )
@@ -45,6 +45,8 @@ _PRECISION = {"relative_error": 0.004, "spp": 144}
 
 #: How many times as many seeds as were asked for an inconclusive row may take
 _MORE_SEEDS = 64
+
+IntegratorsOption = integrators_option("that of the job, else pbdr")
 
 
 def register(app: typer.Typer) -> None:

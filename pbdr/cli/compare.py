@@ -14,7 +14,6 @@ from ..errors import InputError
 from ._cells import (
     ComponentOption,
     ImportOption,
-    IntegratorsOption,
     IsolateOption,
     NoCacheOption,
     RotateOption,
@@ -22,6 +21,7 @@ from ._cells import (
     StepOption,
     TranslateOption,
     direction,
+    integrators_option,
     require_parameter,
     run_and_print,
 )
@@ -43,9 +43,12 @@ _DEFAULT_ESTIMATORS = (
     "direct_projective",
 )
 
-
 #: How many times as many seeds as were asked for an inconclusive row may take
 _MORE_SEEDS = 8
+
+IntegratorsOption = integrators_option(
+    "pbdr with and without boundary terms, path_taped, prb, prb_projective, direct_projective"
+)
 
 
 def register(app: typer.Typer) -> None:

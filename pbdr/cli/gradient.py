@@ -93,7 +93,7 @@ def gradient(
 
 def _choose_integrator(scene: mi.Scene, key: str, spec: str | None, max_depth: int) -> tuple[mi.Integrator, str]:
     """The integrator that is asked for, else one that delivers the derivative; and its name."""
-    from ..capabilities import refusal
+    from ..capabilities import is_own, refusal
     from ..compare.estimators import estimator_integrator
     from ..scene import describe_parameters
 
@@ -103,9 +103,12 @@ def _choose_integrator(scene: mi.Scene, key: str, spec: str | None, max_depth: i
         if own is not None:
             if not (obstacle := refusal(own, scene, info)):
                 return own, "the scene’s integrator"
-            print(f"pbdr takes the place of the scene's integrator: {obstacle.split(';')[0]}", file=sys.stderr)
+            if info.differentiable:
+                print(f"pbdr takes the place of the scene's integrator: {obstacle.split(';')[0]}", file=sys.stderr)
     chosen = estimator_integrator(spec, max_depth)
     if obstacle := refusal(chosen, scene, info):
+        if is_own(chosen) and not info.differentiable:
+            raise InputError(obstacle)
         print(f"warning: {obstacle}", file=sys.stderr)
     return chosen, spec
 

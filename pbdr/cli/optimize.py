@@ -31,7 +31,9 @@ def optimize(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in the folder.")] = False,
     steps: Annotated[int | None, typer.Option(help="Number of steps; default: the job's.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="End after this time.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="End after this many minutes, before the last step if need be.")
+    ] = None,
     assignments: SetOption = None,
     variant: VariantOption = None,
 ) -> None:
@@ -44,7 +46,7 @@ def optimize(
     from ..optimize import Problem, load_job
     from ..optimize.job import locate_job
     from ..optimize.loop import optimize as run_problem
-    from ..optimize.symptoms import ambiguities
+    from ..optimize.symptoms import ambiguities, never_due
 
     if minutes is not None:
         assignments = [*(assignments or []), f"minutes={minutes}"]
@@ -54,7 +56,8 @@ def optimize(
     check_folder(folder)
     problem = Problem.from_job(checked)
     title, taken = checked.description or job, partial(automatic_boundary, problem.integrator)
-    with _Display(title, steps or checked.steps, taken, ambiguities(problem)) as display:
+    count = steps or checked.steps
+    with _Display(title, count, taken, [*ambiguities(problem), *never_due(problem, count)]) as display:
         try:
             result = run_problem(
                 problem, steps=steps, out=folder, resume=resume, overwrite=overwrite, progress=display.show
@@ -164,7 +167,7 @@ def _change(initial: float, final: float) -> str:
         >>> _change(2.0, 1.0)
         ' (2 times lower)'
     """
-    if initial <= 0 or final <= 0:
+    if not (initial > 0 and final > 0):
         return ""
     ratio, word = (initial / final, "lower") if final <= initial else (final / initial, "higher")
     if ratio < 1.05:

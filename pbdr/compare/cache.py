@@ -19,6 +19,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..integrators import parse_integrator
+from ..scene_parameters import scene_parameters
 from ..seeds import derive_seed
 from .cases import Case
 from .estimators import telling_adjoint
@@ -125,7 +126,7 @@ def content_hash(case: Case, scene: mi.Scene, precision: Precision) -> str:
     }
     digest.update(json.dumps(settings, sort_keys=True).encode())
     # The description abbreviates large arrays; the parameters hold them
-    for key, value in mi.traverse(scene):
+    for key, value in scene_parameters(scene):
         digest.update(key.encode())
         is_array = dr.is_array_v(value) and dr.is_arithmetic_v(value)
         digest.update(np.array(value).tobytes() if is_array else str(value).encode())

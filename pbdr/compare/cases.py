@@ -117,7 +117,7 @@ def scene_case(
             return load_scene(scene, overrides, float_textures=[direction.key])
 
         loaded = build()
-        stem = Path(scene).parent.name if Path(scene).name == "scene.xml" else Path(scene).stem
+        stem = Path(scene).resolve().parent.name if Path(scene).name == "scene.xml" else Path(scene).stem
         stem += "".join(f" {name}={value}" for name, value in (overrides or {}).items())
     else:
         origin, build, loaded, stem = {}, (lambda: scene), scene, "scene"

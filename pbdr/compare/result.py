@@ -40,7 +40,7 @@ class Comparison:
         settings: What was asked for: seeds, samples, criteria, versions.
 
     Example:
-        >>> result = pbdr.compare("cornell_box", "wall_red.bsdf.reflectance.value", ["prb", "pbdr"])
+        >>> result = pbdr.compare("cornell_box", "wall_left.brdf_0.reflectance.value", ["prb", "pbdr"])
         >>> print(result.to_markdown())
         >>> result.figure().savefig("figure.png")
     """

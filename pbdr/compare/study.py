@@ -260,7 +260,7 @@ def _store_cell(file: Path | None, row: Row, image: np.ndarray | None) -> None:
 def compare(
     scene: str | Path | mi.Scene,
     parameters: str | Perturbation | Sequence[str | Perturbation],
-    estimators: Sequence[str],
+    estimators: str | Sequence[str],
     *,
     seeds: int = 16,
     spp: int = 64,
@@ -282,17 +282,18 @@ def compare(
         Frozen rows with ``to_dict``, ``to_markdown``, ``to_json`` and ``figure``.
 
     Example:
-        >>> result = pbdr.compare("cornell_box", "wall_red.bsdf.reflectance.value", ["prb", "pbdr"])
+        >>> result = pbdr.compare("cornell_box", "wall_left.brdf_0.reflectance.value", ["prb", "pbdr"])
         >>> [row.word for row in result.rows]
         ['consistent', 'consistent']
     """
     if isinstance(parameters, str | Perturbation):
         parameters = [parameters]
+    estimators = (estimators,) if isinstance(estimators, str) else tuple(estimators)
     loaded = load_scene(scene) if isinstance(scene, str | Path) else scene
     directions = [p if isinstance(p, Perturbation) else default_direction(loaded, p) for p in parameters]
     study = Study(
         cases=tuple(scene_case(scene, direction, max_depth=stated_depth(estimators)) for direction in directions),
-        estimators=tuple(estimators),
+        estimators=estimators,
         effort=Effort(seeds=seeds, spp=spp, budget=budget),
         precision=Precision(budget=budget),
     )

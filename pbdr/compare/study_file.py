@@ -69,7 +69,7 @@ def read_study(path: Path) -> StudyTable:
         path: A TOML file.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"the study '{path}' cannot be read: {error.strerror}") from error
     except tomllib.TOMLDecodeError as error:

@@ -7,6 +7,7 @@ import dataclasses
 import drjit as dr
 import mitsuba as mi
 
+from ..scene_parameters import attached_values, scene_parameters
 from .flags import Flags
 from .motion import MOTION_KEYS, MovingShapes, carries_motion
 from .rough_lobes import RoughLobes
@@ -65,12 +66,11 @@ def _attached(root: mi.Object, *, beside: type | None = None) -> list[str]:
     Args:
         beside: Kind of objects that do not count, nor do their parts, unless other parts of ``root`` share them.
     """
-    parameters = mi.traverse(root)
+    parameters = scene_parameters(root)
     found = []
-    for key, value in parameters:
-        if dr.grad_enabled(value):
-            node = parameters.properties[key][2]
-            while beside and node is not None and not isinstance(node, beside):
-                node = parameters.hierarchy[node][0]
-            found += [] if beside and node is not None else [key.rsplit(".", 1)[-1]]
+    for key in attached_values(parameters):
+        node = parameters.properties[key][2]
+        while beside and node is not None and not isinstance(node, beside):
+            node = parameters.hierarchy[node][0]
+        found += [] if beside and node is not None else [key.rsplit(".", 1)[-1]]
     return found

@@ -9,7 +9,7 @@ import mitsuba as mi
 import numpy as np
 
 from . import mesh
-from .junctions import split_borders
+from .junctions import find_junctions, split_borders
 from .placements import Placements
 
 
@@ -51,16 +51,29 @@ def mesh_edges(positions: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
     An edge with vertices of other faces in its middle is as many edges.
     """
-    representative, point = mesh.weld(positions)
-    faces = representative[point][faces]
-    faces = faces[(faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])]
-
-    # Three half-edges a face
-    inner, borders = _paired(np.concatenate([np.roll(faces, -k, axis=1) for k in range(3)]))
+    inner, borders = _welded(positions, faces)
     if len(borders):
         met, borders = _paired(split_borders(positions, borders))
         inner = np.concatenate([inner, met])
     return np.concatenate([inner, np.column_stack([borders, borders[:, 2]])])
+
+
+def edge_junctions(positions: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Vertices in the middle of an edge, with both ends of it, as indices into ``positions``. [J, 3]"""
+    _, borders = _welded(positions, faces)
+    if not len(borders):
+        return np.zeros((0, 3), np.int64)
+    edge, vertex = find_junctions(positions, borders).T
+    return np.column_stack([vertex, borders[edge, :2]])
+
+
+def _welded(positions: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Edges that faces share after welding [E, 4], and borders [B, 3]; both as :func:`_paired` returns them."""
+    representative, point = mesh.weld(positions)
+    faces = representative[point][faces]
+    faces = faces[(faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])]
+    # Three half-edges a face
+    return _paired(np.concatenate([np.roll(faces, -k, axis=1) for k in range(3)]))
 
 
 def _paired(half_edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -126,15 +139,21 @@ def placed_shapes(scene: mi.Scene, shape: mi.Shape) -> list[mi.Shape]:
 
 def children(parent: mi.Object) -> list[mi.Object]:
     """The objects that an object of the scene is made of."""
-    found = []
 
+    # Only a collection of garbage frees the class. Whatever it held would outlive its scene, and calls reach all lamps
+    # in memory, also those whose shapes are gone
     class Visitor(mi.TraversalCallback):
+        def __init__(self):
+            super().__init__()
+            self.found = []
+
         def put(self, name, value, flags, *_):
             if isinstance(value, mi.Object):
-                found.append(value)
+                self.found.append(value)
 
-    parent.traverse(Visitor())
-    return found
+    visitor = Visitor()
+    parent.traverse(visitor)
+    return visitor.found
 
 
 def look_up(table: EdgeTable, index: mi.UInt32, active: mi.Bool = True) -> Edge:

@@ -9,7 +9,7 @@ import numpy as np
 from .mesh import WELDING_TOLERANCE
 
 #: Rounding of a stored coordinate, as a share of it
-_ROUNDING = 2.5e-7
+ROUNDING = 2.5e-7
 
 #: Candidates that are looked at together
 _CHUNK = 4_000_000
@@ -33,15 +33,24 @@ def split_borders(positions: np.ndarray, borders: np.ndarray) -> np.ndarray:
         >>> split_borders(positions, np.array([[0, 1, 2], [0, 3, 4], [3, 1, 4]]))
         array([[0, 3, 2], [3, 1, 2], [0, 3, 4], [3, 1, 4]])
     """
+    return _cut(positions, borders, find_junctions(positions, borders))
+
+
+def find_junctions(positions: np.ndarray, borders: np.ndarray) -> np.ndarray:
+    """Which vertices of open edges lie on which others. Arguments as in :func:`split_borders`.
+
+    Returns:
+        Edge and vertex, as indices into ``borders`` and ``positions``. [P, 2]
+    """
     used = positions[borders[:, :2].ravel()]
-    tolerance = WELDING_TOLERANCE * np.ptp(used, axis=0).max() + _ROUNDING * np.abs(used).max()
+    tolerance = WELDING_TOLERANCE * np.ptp(used, axis=0).max() + ROUNDING * np.abs(used).max()
     # Open edges go straight on at such a vertex. Where two rows of faces end beside each other, one ends within an edge
     vertices = _within_lines(positions, borders, tolerance)
     pairs = _on_edges(positions, borders, vertices, tolerance)
     if len(pairs):
         vertices = np.union1d(vertices, borders[np.unique(pairs[:, 0]), :2])
         pairs = _on_edges(positions, borders, vertices, tolerance)
-    return _cut(positions, borders, pairs)
+    return pairs
 
 
 def _within_lines(positions: np.ndarray, borders: np.ndarray, tolerance: float) -> np.ndarray:

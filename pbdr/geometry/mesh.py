@@ -49,6 +49,12 @@ def face_buffer(shape: mi.Shape) -> mi.UInt32:
     return shape.faces_buffer() if shape.is_mesh() and shape.class_name() != "Rectangle" else mi.UInt32()
 
 
+def position_buffer(shape: mi.Shape) -> mi.Float:
+    """The array that holds a mesh's vertices, detached; an empty one for rectangles and other shapes."""
+    has_buffer = shape.is_mesh() and shape.class_name() != "Rectangle"
+    return dr.detach(shape.vertex_positions_buffer()) if has_buffer else mi.Float()
+
+
 def vertex_position(shape: mi.ShapePtr, index: mi.UInt32, active: mi.Bool) -> mi.Point3f:
     """World-space vertices of meshes and rectangles, attached. [N]"""
     return mi.MeshPtr(shape).vertex_position(index, active)
@@ -67,11 +73,25 @@ def weld(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         >>> weld(np.array([[0, 0, 0], [1, 0, 0], [0, 0, 0]]))[1].tolist()
         [0, 1, 0]
     """
-    extent = max(float(np.ptp(positions, axis=0).max()), 1e-30) if len(positions) else 1.0
-    _, first, point = np.unique(
-        np.round(positions / (extent * WELDING_TOLERANCE)), axis=0, return_index=True, return_inverse=True
-    )
+    _, first, point = np.unique(_cells(positions), axis=0, return_index=True, return_inverse=True)
     return first, point.reshape(-1)
+
+
+def point_count(positions: np.ndarray) -> int:
+    """How many points :func:`weld` finds, or very rarely fewer, in a fraction of the time.
+
+    Args:
+        positions: [V, 3]
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        keys = _cells(positions).astype(np.int64) @ np.array([73856093, 19349663, 83492791], np.int64)
+    return len(np.unique(keys))
+
+
+def _cells(positions: np.ndarray) -> np.ndarray:
+    """Vertices in a grid whose cells are single points. [V, 3]"""
+    extent = max(float(np.ptp(positions, axis=0).max()), 1e-30) if len(positions) else 1.0
+    return np.round(positions / (extent * WELDING_TOLERANCE))
 
 
 def position_key(name: str) -> str:

@@ -9,6 +9,7 @@ import mitsuba as mi
 import numpy as np
 
 from ..errors import InputError
+from ..scene_parameters import attached_values
 from .edges import children
 from .flags import materials
 
@@ -51,9 +52,7 @@ class RoughLobes:
 
 
 def _attached_roughness(bsdf: mi.BSDF) -> list[str]:
-    parameters = mi.traverse(bsdf)
-    keys = [key for key in parameters.keys() if _WIDENING.intersection(key.split("."))]  # noqa: SIM118
-    return [key for key in keys if dr.grad_enabled(parameters[key])]
+    return [key for key in attached_values(bsdf) if _WIDENING.intersection(key.split("."))]
 
 
 def _known_kind(bsdf: mi.BSDF, keys: list[str]) -> tuple[str, bool]:

@@ -13,7 +13,7 @@ import mitsuba as mi
 from ..errors import InputError
 from ..geometry.attachment import Attachment
 from ..geometry.rough_lobes import RoughLobes
-from ..scene_parameters import require_derivatives
+from ..scene_parameters import attached_values, require_derivatives, scene_parameters
 from ..transport import film as films
 from ..transport.caveats import clipping_caveats, shading_caveats
 from ..transport.collection import without_collection
@@ -60,10 +60,10 @@ class Experience:
         Args:
             everything: Whether all materials, textures and emitters count.
         """
-        parameters = mi.traverse(scene)
+        parameters = scene_parameters(scene)
         if not self.frozen.watch(scene, parameters):
             self.attachments.clear()
-        self.attached = tuple(key for key, value in parameters if dr.grad_enabled(value))
+        self.attached = tuple(attached_values(parameters))
         wanted = self.attached, everything
         if wanted not in self.attachments:
             require_derivatives(parameters, self.attached)
@@ -147,6 +147,8 @@ class Recording:
         Args:
             adjoints: Derivative of the loss by each image. [H, W, C] each
         """
+        if [adjoint.shape for adjoint in adjoints] != [image.shape for image in self.images]:
+            raise InputError(f"'adjoints' must be {self._sets} of the images' shape, {list(self.images[0].shape)}")
         # Traversals end at the scene's parameters and go on from there once, after the last pass
         with dr.isolate_grad():
             for p, layout, outcome in self._recorded():
@@ -189,10 +191,12 @@ class Recording:
             >>> recording = pbdr.record(integrator, scene, 0, spp=16, seed=0, reusable=True)
             >>> (columns,) = recording.jvp([{"metal.alpha.value": 1}, {"wall.reflectance.value": mi.Color3f(1)}])
         """
+        if not directions:
+            raise InputError("'directions' is empty: there is nothing to differentiate along")
         self._require_kept({key for direction in directions for key in direction})
         totals = [[mi.TensorXf(0)] * len(directions) for _ in range(self._sets)]
         # Tangents that the user's variables may hold are none of these directions
-        attached = {key: dr.detach(value) for key, value in mi.traverse(self._scene) if dr.grad_enabled(value)}
+        attached = {key: dr.detach(value) for key, value in attached_values(self._scene).items()}
         with put_values(self._scene, attached):
             for p, layout, outcome in self._recorded():
                 for start in range(0, len(directions), _DIRECTIONS_AT_ONCE):

@@ -7,6 +7,7 @@ import mitsuba as mi
 
 from ..geometry.motion import material_point
 from ..transport.emitter import emission_toward
+from ..transport.lobes import null_transmission
 from ..transport.vertices import Kept, StoredVertices
 
 
@@ -52,7 +53,7 @@ class Surfaces:
         f = bsdf.eval(mi.BSDFContext(), si, si.to_local(fields["ahead"]), on)
         if self.kept.delta_bsdfs:
             passed = on & mi.has_flag(fields["lobe"], mi.BSDFFlags.Null)
-            f = dr.select(passed, bsdf.eval_null_transmission(si, passed), f)
+            f = dr.select(passed, null_transmission(self.scene, si, bsdf, passed), f)
             for lobe in (mi.BSDFFlags.DeltaReflection, mi.BSDFFlags.DeltaTransmission):
                 # Asked for one lobe alone, a material takes it whatever the random numbers
                 context, taken = mi.BSDFContext(), on & mi.has_flag(fields["lobe"], lobe)

@@ -101,7 +101,8 @@ def load_job(source: str | Path, overrides: Mapping[str, str] | None = None) -> 
     """
     path = locate_job(source)
     try:
-        text = path.read_text(encoding="utf-8")
+        # Some editors put a mark of the byte order before the text
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from None
     try:
@@ -125,7 +126,7 @@ def _read_views(file: Path, folder: Path) -> list:
     if not file.is_file():
         raise InputError(f"'views' names the file '{file}', which does not exist")
     try:
-        views = tomllib.loads(file.read_text(encoding="utf-8"))["views"]
+        views = tomllib.loads(file.read_text(encoding="utf-8-sig"))["views"]
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError) as error:
         raise InputError(f"{file}: not a TOML file with a list 'views': {error}") from None
     if not isinstance(views, list):
@@ -158,6 +159,8 @@ def _with_groups(data: Mapping) -> Mapping:
     groups, parameters = data.get("groups", {}), data.get("parameters")
     if not isinstance(groups, Mapping) or not all(isinstance(group, Mapping) for group in groups.values()):
         raise InputError("'groups' must be tables [groups.NAME] of a parameter's entries")
+    if keyed := [name for name, group in groups.items() if "key" in group]:
+        raise InputError(f"[groups.{keyed[0]}]: each parameter has its own 'key'; a group has none")
     if not isinstance(parameters, list):
         return data
     used, resolved = set(), []
@@ -230,17 +233,21 @@ def _sentence(problem: dict, path: Path | None, text: str, overrides: Mapping[st
         return f"{where}'{name}' is one table, but must be a list of them: [[{name}]]"
     if problem["type"] == "value_error":
         return f"{where}{f'{name!r}: ' if name else ''}{problem['ctx']['error']}"
-    return f"{where}'{name}' is {problem['input']!r}, but {requirement(problem)}"
+    return f"{where}'{name}' is {problem['input']!r}, but {problem['requirement']}"
 
 
 def _first(problems: list[dict]) -> dict:
-    """The problem that says most."""
+    """The problem that says most, with its ``requirement``."""
     # A misspelled entry says more than the one that is missing for it
     first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
     # Where a value may be of several types, the one that it nearly was complains from deepest inside
     place = _location(first)[0]
     same = [problem for problem in problems if _location(problem)[0][: len(place)] == place]
-    return max(same, key=lambda problem: len(_location(problem)[0]))
+    deepest = max(same, key=lambda problem: len(_location(problem)[0]))
+    choices = [requirement(problem) for problem in same if _location(problem) == _location(deepest)]
+    *others, last = dict.fromkeys(choices)
+    words = f"{', '.join(others)} or {last}" if others else last
+    return {**deepest, "requirement": words.replace(", must be ", ", ").replace(" or must be ", " or ")}
 
 
 def _location(problem: dict) -> tuple[list, str]:

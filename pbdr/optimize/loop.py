@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from .problem import Problem
 from .record import Record, json_text, write_text
 from .schedules import BEGIN, UNIFORM_BEGIN, rate_factor
 from .second_order import make_method
-from .symptoms import Symptoms, ambiguities
+from .symptoms import Symptoms, ambiguities, never_due
 from .views.order import lines_of_sight
 from .views.pictures import evaluated_pictures
 from .watching import TensorBoard, WeightsAndBiases, require_extras
@@ -61,9 +62,13 @@ def optimize(
         >>> result = pbdr.optimize(pbdr.Problem.from_job("cornell_box"), steps=20)
         >>> result.parameters["metal.alpha.value"]["final"]
     """
+    if not isinstance(problem, Problem):
+        raise InputError(
+            f"a {type(problem).__name__} is no problem: pbdr.Problem.from_job(…) or from_scene(…) makes one"
+        )
     if steps is not None:
-        if steps < 1:
-            raise InputError(f"'steps' must be at least 1, got {steps}")
+        if not isinstance(steps, numbers.Integral) or steps < 1:
+            raise InputError(f"'steps' must be a whole number of at least 1, got {steps!r}")
         problem = dataclasses.replace(problem, job=problem.job.model_copy(update={"steps": steps}))
     if resume and out is None:
         raise InputError("'resume' needs the run folder 'out'")
@@ -121,7 +126,7 @@ class _Run:
 
     def run(self, resume: bool) -> Result:
         """All steps, from the beginning or from a checkpoint."""
-        for note in ambiguities(self.problem):
+        for note in [*ambiguities(self.problem), *never_due(self.problem, self.problem.job.steps)]:
             mi.Log(mi.LogLevel.Info, note)
         start = time.perf_counter()
         if not (resume and self._restore()):

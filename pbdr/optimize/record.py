@@ -19,7 +19,7 @@ import numpy as np
 import tomlkit
 
 from ..errors import InputError
-from ..scene import Overrides
+from ..scene import Overrides, locate_scene, scene_files
 from .job import Job
 
 
@@ -99,10 +99,13 @@ class Record:
             previous = _read_environment(self.folder)
             if previous["job"] != fingerprint(job):
                 raise InputError(f"'{self.folder}' holds a run of another job, or this job has changed since")
-            known = previous["images"]
-            for name, image in images.items():
-                if known.get(name, digest := _digest(image)) != digest:
-                    raise InputError(f"the image '{name}' has changed since the run in '{self.folder}' began")
+            now = {f"image '{name}'": _digest(image) for name, image in images.items()}
+            now |= {f"file '{name}'": digest for name, digest in _scene_digests(job).items()}
+            known = {f"image '{name}'": digest for name, digest in previous["images"].items()}
+            known |= {f"file '{name}'": digest for name, digest in previous["files"].items()}
+            for what, digest in now.items():
+                if known.get(what, digest) != digest:
+                    raise InputError(f"the {what} has changed since the run in '{self.folder}' began")
             return
         if not overwrite:
             raise InputError(
@@ -165,7 +168,7 @@ def _read_environment(folder: Path) -> dict:
     file = folder / "environment.json"
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        return {"job": found["job"], "images": found.get("images", {})}
+        return {"job": found["job"], "images": found.get("images", {}), "files": found.get("files", {})}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"'{file}', which tells what run this is, cannot be read: {error}; use --overwrite") from None
 
@@ -200,6 +203,12 @@ def _digest(image: np.ndarray) -> str:
     return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
 
 
+def _scene_digests(job: Job) -> dict[str, str]:
+    """Hashes of the files that the scene consists of, by path; none of a scene without a file."""
+    files = scene_files(locate_scene(job.scene), job.scene_parameters) if job.scene else []
+    return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
 def _environment(job: Job, images: Mapping[str, np.ndarray]) -> dict:
     packages = ("pbdr", "mitsuba", "drjit", "numpy", "karellen-llvm-core")
     versions = {}
@@ -216,6 +225,7 @@ def _environment(job: Job, images: Mapping[str, np.ndarray]) -> dict:
         "versions": versions,
         "job": fingerprint(job),
         "images": {name: _digest(image) for name, image in images.items()},
+        "files": _scene_digests(job),
     }
 
 

@@ -1,4 +1,4 @@
-"""Methods that know about curvature, for few parameters or smooth problems: Levenberg–Marquardt and L-BFGS."""
+"""Methods that know about curvature, for few parameters or smooth problems: Gauss–Newton and its kin, L-BFGS."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import mitsuba as mi
 import numpy as np
 import pydantic
 
-from ..errors import InputError
+from ..errors import InputError, suggestion
+from ..messages import requirement
 from .columns import Units, ViewColumns
 from .gradients import Seeds, differentiate, sum_of_priors
 from .parameters import Variable
@@ -267,10 +268,11 @@ def make_method(problem: Problem) -> GaussNewton | LevenbergMarquardt | Lbfgs | 
         options = section.model_validate(entry.model_extra or {})
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        raise InputError(
-            f"optimizer '{entry.type}': '{first['loc'][0]}': {first['msg'].lower()}; options: "
-            + ", ".join(section.model_fields)
-        ) from None
+        name = first["loc"][0]
+        if name not in section.model_fields:
+            hint = suggestion(name, section.model_fields)
+            raise InputError(f"optimizer '{entry.type}' has no option '{name}'{hint}") from None
+        raise InputError(f"optimizer '{entry.type}': '{name}' {requirement(first)}, got {first['input']!r}") from None
     return kind(problem, options)
 
 

@@ -50,6 +50,22 @@ def ambiguities(problem: Problem) -> list[str]:
     return found
 
 
+def never_due(problem: Problem, steps: int) -> list[str]:
+    """What the job wants after its last step, in words.
+
+    Args:
+        steps: Of the run.
+
+    Example:
+        >>> never_due(Problem.from_job("bunny_like"), 40)
+        ["'remesh' of 'figure' wants step 50, but the last one is 39", …]
+    """
+    last = steps - 1
+    texels = [(f"'refine' of '{r.full.key}'", step) for r in problem.refinements for step in r.steps]
+    triangles = [(f"'remesh' of '{m.name}'", wanted.step) for m in problem.meshes for wanted in m.entry.remesh]
+    return [f"{what} wants step {step}, but the last one is {last}" for what, step in texels + triangles if step > last]
+
+
 def _is_sky(problem: Problem, variable: Variable) -> bool:
     sky = problem.scene.environment()
     return sky is not None and variable.key.startswith(f"{sky.id()}.")

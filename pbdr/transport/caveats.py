@@ -9,7 +9,8 @@ import numpy as np
 from ..geometry import mesh
 from ..geometry.edges import children, placed_shapes
 from ..geometry.flags import all_shapes
-from ..geometry.motion import carries_motion
+from ..geometry.motion import MOTION_KEYS, carries_motion
+from ..scene_parameters import attached_values
 from .lobes import parts
 from .sensor import sensor_moves, window
 
@@ -23,10 +24,12 @@ _COLUMNS = 32
 
 def shading_caveats(scene: mi.Scene) -> list[str]:
     """What shading normals that differ from the surface cost, if something is attached for which it matters."""
-    moves = any(map(sensor_moves, scene.sensors())) or any(map(carries_motion, [*scene.emitters(), *all_shapes(scene)]))
+    attached = {shape: attached_values(shape) for shape in all_shapes(scene)}
+    moves = any(map(sensor_moves, scene.sensors())) or any(map(carries_motion, scene.emitters()))
+    moves = moves or any(MOTION_KEYS & values.keys() for values in attached.values())
     said = []
-    for shape in all_shapes(scene):
-        concerns = shape.is_mesh() and (moves or _is_attached(shape, "vertex_normals"))
+    for shape, values in attached.items():
+        concerns = shape.is_mesh() and (moves or "vertex_normals" in values)
         if concerns and (tilt := _tilt(shape)) > COARSE_NORMALS:
             said.append(
                 f"shape '{shape.id()}' has vertex normals {tilt:.0f} degrees off its faces on average: where light or "
@@ -35,7 +38,7 @@ def shading_caveats(scene: mi.Scene) -> list[str]:
             )
         for part in parts(shape.bsdf()) if shape.bsdf() is not None else ():
             kind = {"NormalMap": "normal", "BumpMap": "bump"}.get(part.class_name())
-            if kind and (moves or any(map(_carries, filter(_is_texture, children(part))))):
+            if kind and (moves or any(map(attached_values, filter(_is_texture, children(part))))):
                 said.append(
                     f"shape '{shape.id()}' has a {kind} map: where light or a viewer is on different sides of the "
                     "surface and of its normals, derivatives are incomplete (docs/silhouettes.md has numbers)"
@@ -45,16 +48,6 @@ def shading_caveats(scene: mi.Scene) -> list[str]:
 
 def _is_texture(one: mi.Object) -> bool:
     return isinstance(one, mi.Texture)
-
-
-def _carries(one: mi.Object) -> bool:
-    parameters = mi.traverse(one)
-    return any(dr.grad_enabled(parameters[key]) for key in parameters.keys())  # noqa: SIM118
-
-
-def _is_attached(shape: mi.Shape, name: str) -> bool:
-    parameters = mi.traverse(shape)
-    return name in parameters and dr.grad_enabled(parameters[name])
 
 
 def _tilt(shape: mi.Mesh) -> float:

@@ -101,7 +101,7 @@ def follow_emitter(
         pi, light = _sampled_point(scene, si, ds, on_surface)
         on_light = on_surface & light.is_valid()
         # Lights without extent have one sample, which follows them
-        single = scene.sample_emitter_direction(si, mi.Point2f(0.5), False, active & ds.delta)[0]
+        single = ds.emitter.sample_direction(si, mi.Point2f(0.5), active & ds.delta)[0]
         single_p = dr.select(ds.delta & ~distant, single.p, dr.detach(ds.p))
         single_d = dr.select(ds.delta & distant, single.d, dr.detach(ds.d))
         followed.p = dr.replace_grad(ds.p, dr.select(on_light, light.p, single_p))

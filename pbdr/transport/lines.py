@@ -26,7 +26,6 @@ class CurvePoint:
     point: mi.Point3f  #: attached to the occluder's motion [N]
     along: mi.Vector3f  #: unit tangent of the curve, detached [N]
     occluder: mi.Vector3f  #: any vector from the curve toward the occluder's surface, detached [N]
-    rcp_density: mi.Float  #: reciprocal of the point's density per length of the curve [N]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import drjit as dr
 import mitsuba as mi
 
+from ..scene_parameters import attached_values
+
 #: Traversals consume the graph between variables but leave the tangents in them
 KEEP_TANGENTS = dr.ADFlag.ClearEdges
 
@@ -16,7 +18,7 @@ def push_tangents(scene: mi.Scene) -> None:
 
     Loops and passes differentiate in scopes of their own, which tangents cannot enter later.
     """
-    attached = [value for _, value in mi.traverse(scene) if dr.grad_enabled(value)]
+    attached = list(attached_values(scene).values())
     if attached:
         dr.forward_to(attached, flags=KEEP_TANGENTS)
         dr.enqueue(dr.ADMode.Forward, attached)
@@ -55,7 +57,7 @@ def cut_graph(scene: mi.Scene) -> None:
 
     Gradients of the parameters stay. What is left of the graph would stand in the way of forward mode in other scenes.
     """
-    attached = [value for _, value in mi.traverse(scene) if dr.grad_enabled(value)]
+    attached = list(attached_values(scene).values())
     dr.enqueue(dr.ADMode.Forward, attached)
     dr.traverse(dr.ADMode.Forward, flags=KEEP_TANGENTS)
 
@@ -82,8 +84,7 @@ def tangents_of(scene: mi.Scene) -> dict:
     Needs parameters that were put into the scene anew. What is known to stay is left out.
     """
     push_tangents(scene)
-    values = {key: value for key, value in mi.traverse(scene) if dr.grad_enabled(value)}
-    tangents = {key: dr.grad(_storage(value)) for key, value in values.items()}
+    tangents = {key: dr.grad(_storage(value)) for key, value in attached_values(scene).items()}
     return {key: tangent for key, tangent in tangents.items() if not _is_zero(tangent)}
 
 

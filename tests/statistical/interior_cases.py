@@ -66,6 +66,14 @@ def _blend(first: dict, second: dict) -> dict:
     return {"type": "blendbsdf", "weight": 0.4, "first": first, "second": second}
 
 
+def _normals() -> dict:
+    """Normals that turn away from the surface by up to 20 degrees."""
+    normals = np.random.default_rng(7).uniform(-0.25, 0.25, (6, 8, 3)).astype(np.float32)
+    normals[..., 2] = 1
+    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+    return {"type": "bitmap", "bitmap": mi.Bitmap(0.5 * normals + 0.5), "raw": True}
+
+
 def _lit(emitter: dict) -> mi.Scene:
     return stage(lamp=None, light=emitter, ball={"type": "sphere", "radius": 0.6, "center": [0, 0, 0.6]})
 
@@ -192,6 +200,44 @@ STILL = {
             {"type": "mask", "opacity": 0.6, "nested": _blend({"type": "conductor"}, {"type": "diffuse"})}, sky=_even()
         ),
         P.uniform("ball.bsdf.opacity.value"),
+    ),
+    "smooth plastic in a blend under a normal map": (
+        lambda: _ball(
+            {
+                "type": "normalmap",
+                "normalmap": _normals(),
+                "nested": _blend({"type": "plastic", "diffuse_reflectance": _RED}, {"type": "diffuse"}),
+            },
+            sky=_even(),
+        ),
+        P.uniform("ball.bsdf.nested_bsdf.bsdf_0.diffuse_reflectance.value"),
+    ),
+    "opacity under a bump map": (
+        lambda: _ball(
+            {
+                "type": "bumpmap",
+                "bumps": _texture(2, scale=0.3),
+                "nested": {"type": "mask", "opacity": 0.6, "nested": {"type": "diffuse"}},
+            },
+            sky=_even(),
+        ),
+        P.uniform("ball.bsdf.nested_bsdf.opacity.value"),
+    ),
+    "tint of thin glass under a normal map": (
+        lambda: _ball(
+            {
+                "type": "normalmap",
+                "normalmap": _normals(),
+                "nested": {"type": "thindielectric", "specular_transmittance": 0.7},
+            },
+            sky=_even(),
+        ),
+        P.uniform("ball.bsdf.nested_bsdf.specular_transmittance.value"),
+    ),
+    # What gives the absorption otherwise is empty, where Mitsuba's own iteration over parameters fails
+    "pigments of hair": (
+        lambda: _ball({"type": "hair", "eumelanin": 0.2, "pheomelanin": 0.4}, sky=_even()),
+        P.uniform("ball.bsdf.eumelanin"),
     ),
     "environment map": (
         lambda: _lit({"type": "envmap", "bitmap": _texture(3, 8, 16)["bitmap"]}),

@@ -156,6 +156,14 @@ def never_sampled() -> dict:
     }
 
 
+def second_light() -> dict:
+    """The box, and a light beside the one of the stage."""
+    return {
+        "box": {"type": "cube", "to_world": floating(), "bsdf": green()},
+        "other": {"type": "point", "position": [-0.8, -1.2, 2.4], "intensity": 4.0},
+    }
+
+
 def ball_lamp() -> dict:
     return {"type": "sphere", "center": [0.6, -0.4, 2.6], "radius": 0.4, "emitter": {"type": "area", "radiance": 6.0}}
 
@@ -216,6 +224,10 @@ CASES = {
     ),
     "receiver below an instance": (lambda: stage(point(), instance()), P.translate("floor.to_world", (0.3, 0.1, 1))),
     "sphere in the floor, camera": (lambda: stage(area(), sunk()), P.translate("camera.to_world", (1, 0, 0.3))),
+    "one of two lights": (
+        lambda: stage(point(), second_light()),
+        P.translate("other.position", (1, 0.5, 0.2)),
+    ),
     "lamp that is never sampled": (
         lambda: stage(point(), never_sampled()),
         P.translate("box.vertex_positions", (1, 0.2, 0.1)),

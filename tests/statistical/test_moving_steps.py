@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import pbdr
-from pbdr.compare.estimators import smooth_adjoint
+from pbdr.compare.estimators import forward_gradient, smooth_adjoint
+from pbdr.compare.perturbations import Perturbation
 from pbdr.compare.statistics import assert_unbiased
 
 from .silhouette_cases import area, glowing, integrator, sky, stage
@@ -94,3 +95,26 @@ def test_warped_area_has_images_of_its_own():
     attach(scene, KEY)
     assert pbdr.record(integrator("warped_area"), scene, 0, spp=4, seed=0, moving=True) is None
     assert pbdr.record(integrator(), scene, 0, spp=4, seed=0) is None
+
+
+def test_a_box_whose_faces_fly_apart_later():
+    """Edges that two faces shared at the first gradient are two borders then."""
+    scene, used, weights = stage(area()), integrator(), np.linspace(-1, 1, 24)[None, :, None]
+    along = Perturbation.translate(KEY, (1, 0.3, 0.2))
+    forward_gradient(scene, along, used, spp=16)
+
+    params = mi.traverse(scene)
+    corners = np.array(params[KEY], np.float64).reshape(-1, 3)
+    a, b, c = (corners[np.array(params["box.faces"]).reshape(-1, 3)[:, k]] for k in range(3))
+    outward = np.cross(b - a, c - a)
+    outward /= np.linalg.norm(outward, axis=1, keepdims=True)
+    apart = corners.copy()
+    apart[np.array(params["box.faces"])] += 0.2 * np.repeat(outward, 3, axis=0)
+    params[KEY] = mi.Float(np.float32(apart).ravel())
+    params.update()
+    again, fresh = (
+        [(weights * forward_gradient(scene, along, one, spp=64, seed=seed)).sum() for seed in range(8)]
+        for one in (used, integrator())
+    )
+    error = np.hypot(np.std(again), np.std(fresh)) / np.sqrt(8)
+    assert abs(np.mean(again) - np.mean(fresh)) < 5 * error < 0.25 * abs(np.mean(fresh))

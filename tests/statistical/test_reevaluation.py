@@ -39,6 +39,7 @@ CASES = {
 REFUSED = (
     "share of a mirror", "share of smooth plastic", "share of smooth plastic over a mirror",
     "share of smooth plastic under thin glass", "share of two smooth plastics, twosided",
+    "smooth plastic in a blend under a normal map",
     "opacity over a mirror in a blend",
 )  # fmt: skip
 

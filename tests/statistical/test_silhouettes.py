@@ -35,6 +35,7 @@ FAST = (
     "closed cylinder, moving light",
     "sphere in the floor, camera",
     "glowing disk",
+    "one of two lights",
     "lamp that is never sampled",
     "cut away",
 )

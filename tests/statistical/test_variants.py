@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import mitsuba as mi
+import numpy as np
 import pytest
 
+from pbdr.compare.estimators import reverse_gradient
 from pbdr.compare.perturbations import Perturbation
 
 from .silhouette_cases import assert_mean, assert_transposes, sky, stage
@@ -39,3 +41,21 @@ def assert_right(direction: Perturbation, description: dict) -> None:
     scene, integrator = stage(sky()), mi.load_dict(description)
     assert_transposes(scene, direction, lambda: integrator, spp=16, tolerance=1e-3)
     assert_mean(scene, direction, integrator, spp=32, seeds=8)
+
+
+def test_response_of_a_sensor():
+    """Frozen gradients see with the response function of the sensor, as images do."""
+    mi.set_variant("llvm_ad_spectral")
+    response = {"type": "irregular", "wavelengths": "400, 560, 600, 700", "values": "0, 0, 2, 1"}
+    film = {"type": "hdrfilm", "width": 8, "height": 8, "pixel_format": "rgb"}
+    to_world = mi.ScalarTransform4f().look_at(origin=[0, 0, 3], target=[0, 0, 0], up=[0, 1, 0])
+    camera = {"type": "perspective", "to_world": to_world, "film": film, "srf": response}
+    grey = {"type": "diffuse", "reflectance": {"type": "uniform", "value": 0.5}}
+    floor = {"type": "rectangle", "to_world": mi.ScalarTransform4f().scale(3), "bsdf": grey}
+    scene = mi.load_dict({"type": "scene", "camera": camera, "floor": floor, "sky": sky()}, optimize=False)
+    direction, adjoint = Perturbation.uniform("floor.bsdf.reflectance.value"), np.ones((8, 8, 3))
+    found, expected = (
+        reverse_gradient(scene, direction, mi.load_dict({"type": kind, "max_depth": 2}), adjoint, spp=64, seed=3)
+        for kind in ("pbdr", "prb")
+    )
+    assert found == pytest.approx(expected, rel=0.02)

@@ -246,6 +246,28 @@ def test_ctrl_c_leaves_no_half_step(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert np.allclose(kept[f"value/{key}"], lines[0]["parameters"][key], rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["scene.xml", "part.xml", "floor.png"])
+def test_resume_sees_that_a_file_of_the_scene_has_changed(pbdr_command: Callable, tmp_path: Path, name: str) -> None:
+    floor = '<shape type="disk"><bsdf type="diffuse"><texture type="bitmap" name="reflectance">'
+    floor += '<string name="filename" value="floor.png"/></texture></bsdf></shape>'
+    job, run, scene = write_job(tmp_path), tmp_path / "run", tmp_path / "scene.xml"
+    (tmp_path / "part.xml").write_text(f'<scene version="3.0.0">{floor}</scene>')
+    mi.Bitmap(np.full((2, 2, 3), 99, np.uint8)).write(str(tmp_path / "floor.png"))
+    scene.write_text(scene.read_text().replace("</scene>", '<include filename="part.xml"/></scene>'))
+    command = ("optimize", job, "--out", run, "--set", "spp_evaluation=1", "--steps")
+    assert pbdr_command(*command, 1).code == 0
+    kept = (tmp_path / name).read_bytes()
+    if name.endswith(".png"):
+        mi.Bitmap(np.full((2, 2, 3), 98, np.uint8)).write(str(tmp_path / name))
+    else:
+        (tmp_path / name).write_bytes(kept + b"<!-- changed -->")
+    outcome = pbdr_command(*command, 2, "--resume")
+    assert outcome.code == 2
+    assert f"the file '{tmp_path / name}' has changed since the run in '{run}' began" in outcome.stderr
+    (tmp_path / name).write_bytes(kept)
+    assert pbdr_command(*command, 2, "--resume").code == 0
+
+
 def test_resume_adds_steps_to_a_finished_run(pbdr_command: Callable, finished: tuple[Path, Path]) -> None:
     job, run = finished
     with (run / "history.jsonl").open("a") as stream:

@@ -15,6 +15,7 @@ from pbdr.optimize.constraints import find_reparameterization
 from pbdr.optimize.grids import Grid, make_refinement
 from pbdr.optimize.job import check_job
 from pbdr.optimize.parameters import Variable, read_values
+from pbdr.scene_parameters import scene_parameters
 
 INTEGRATOR = {"type": "pbdr", "max_depth": 2}
 
@@ -265,9 +266,9 @@ def test_a_spot_from_its_picture() -> None:
     assert all(result.parameters[key]["error"] < 0.1 for key in ("spot.cutoff_angle", "spot.beam_width"))
 
 
-@pytest.mark.parametrize("name", ["turbidity", "sky_scale", "sun_scale", "sun_direction", "hour"])
+@pytest.mark.parametrize("name", ["turbidity", "sky_scale", "sun_scale", "sun_direction", "hour", "albedo.value"])
 def test_suns_and_skies_are_refused(name: str) -> None:
-    with pytest.raises(InputError, match=f"'sky.{name}' cannot be differentiated"):
+    with pytest.raises(InputError, match=f"'sky.{name}' cannot be differentiated: .* an 'envmap' in its place"):
         pbdr.Problem.from_scene(
             lit({"type": "sunsky", "id": "sky", "turbidity": 3.0}), [f"sky.{name}"], [np.zeros((24, 24, 3), np.float32)]
         )
@@ -276,8 +277,39 @@ def test_suns_and_skies_are_refused(name: str) -> None:
 def test_a_sun_that_moves_is_refused() -> None:
     """Mitsuba marks its direction as differentiable, but the derivative leaves the sun's disc out: a tenth is left."""
     sky = lit({"type": "sunsky", "id": "sky", "sun_direction": [0, -0.6, 0.8]})
-    with pytest.raises(InputError, match=r"'sky.sun_direction' cannot be differentiated: .*disc moves"):
+    with pytest.raises(InputError, match=r"'sky.sun_direction' cannot be differentiated: .*disc"):
         pbdr.Problem.from_scene(sky, ["sky.sun_direction"], [np.zeros((24, 24, 3), np.float32)])
+
+
+@pytest.mark.parametrize("name", ["latitude", "timezone", "hour", "year", "sun_direction"])
+def test_places_and_times_of_skies_are_refused_in_python(name: str) -> None:
+    scene, key = lit({"type": "sunsky", "id": "sky", "latitude": 40.0, "hour": 14.0}), f"sky.{name}"
+    value = mi.traverse(scene)[key]
+    with pytest.raises(InputError, match=f"'{key}' cannot be differentiated: .* an 'envmap' in its place"):
+        pbdr.step(scene, {key: type(value)(value)}, 0, dr.mean, spp=1, seed=0)
+    if name in ("year", "sun_direction"):
+        return
+    params = mi.traverse(scene)
+    dr.enable_grad(params[key])
+    params.update()
+    with pytest.raises(InputError, match=f"'{key}' cannot be differentiated: .* an 'envmap' in its place"):
+        mi.load_dict({"type": "pbdr"}).render_backward(scene, params, mi.TensorXf(1), spp=1)
+
+
+def test_pigments_of_hair() -> None:
+    """Its absorption is a parameter without a value then, at which iterating over ``mi.traverse(scene)`` fails."""
+    ball = {"type": "sphere", "id": "ball", "bsdf": {"type": "hair", "eumelanin": 0.2}}
+    scene, key = lit({"type": "constant"}, ball=ball), "ball.bsdf.eumelanin"
+    params = scene_parameters(scene)
+    assert key in params and "ball.bsdf.sigma_a" not in params
+    done = pbdr.step(scene, {key: mi.Float(0.3)}, 0, lambda image: dr.sum(image, axis=None), spp=16, seed=0)
+    params[key] = mi.Float(0.3 + 1e-6)
+    dr.enable_grad(params[key])
+    params.update()
+    image = mi.render(scene, params, integrator=mi.load_dict({"type": "pbdr"}), spp=16)
+    dr.backward(dr.sum(image, axis=None))
+    assert dr.grad(params[key])[0] < 0
+    assert dr.grad(params[key])[0] == pytest.approx(done.gradients[key][0], rel=0.1)
 
 
 @pytest.mark.parametrize("integrator", ["pbdr", "prb", "path"])
@@ -301,3 +333,15 @@ def test_logarithms_between_bounds() -> None:
     assert abs(float(latent[1]) - np.log(2)) < 1e-3, "0.1 lies at two thirds of the logarithms"
     with pytest.raises(InputError, match="greater than 0"):
         find_reparameterization("log", "x", (0.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("key", "words"), [("sky.hour", "an 'envmap' in its place"), ("ball.bsdf.azimuthal_roughness", "another density")]
+)
+def test_commands_say_once_what_has_no_derivative(key: str, words: str, pbdr_command, scene_file: Path) -> None:
+    text = scene_file.read_text().replace('id="ball">', 'id="ball"><bsdf type="hair"/>')
+    sky = '<emitter type="sunsky" id="sky"><float name="hour" value="13"/></emitter>'
+    scene_file.write_text(text.replace("</scene>", f"{sky}</scene>"))
+    outcome = pbdr_command("gradient", scene_file, "--param", key, "-o", scene_file.parent / "gradient.png")
+    assert outcome.code == 2 and words in outcome.stderr
+    assert outcome.stderr.count("\n") == 1 and f"'{key}' cannot be differentiated" in outcome.stderr

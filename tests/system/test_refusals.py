@@ -195,7 +195,9 @@ def test_priors_of_the_user_that_are_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("steps", [0, -1])
 def test_steps_option(refused: Callable, tmp_path: Path, steps: int) -> None:
-    assert f"'steps' must be at least 1, got {steps}" in refused(write_job(tmp_path), "--steps", steps)
+    assert f"'steps' must be a whole number of at least 1, got {steps}" in refused(
+        write_job(tmp_path), "--steps", steps
+    )
 
 
 @pytest.mark.parametrize("initial", ["0.5", "[0.1, 0.2, 0.3]"])

@@ -234,7 +234,8 @@ def test_going_on(tmp_path: Path, photo: np.ndarray, kind: str) -> None:
     ("changes", "words"),
     [
         ({"optimizer.type": "levenberg_marquardt", "loss": "l1"}, "needs losses 'l2' or 'relative_l2'"),
-        ({"optimizer.type": "lbfgs", "optimizer.memry": "3"}, "options: memory, trials"),
+        ({"optimizer.type": "lbfgs", "optimizer.memry": "3"}, "no option 'memry'; did you mean 'memory'"),
+        ({"optimizer.type": "lbfgs", "optimizer.memory": "0"}, "'memory' must be greater than or equal to 1, got 0"),
         ({"optimizer.type": "lbfgs", "sampling.type": "adaptive"}, "takes no sampling of type 'adaptive'"),
         ({"optimizer.type": "muon"}, "matrices of neural networks"),
         ({"optimizer.type": "levenberg_markard"}, "did you mean 'levenberg_marquardt'"),

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 import pbdr
+from pbdr.compare.estimators import forward_gradient
+from pbdr.compare.perturbations import Perturbation
 from pbdr.errors import InputError
 from pbdr.scene import load_scene
 from tests.tiny import ALPHA, LAMP, VERTICES, WALL, write_scene
@@ -59,8 +61,38 @@ def test_bad_input(scene: mi.Scene) -> None:
         pbdr.step(scene, {"wall.bsdf.reflectanc": mi.Float(0)}, 0, loss, spp=8, seed=1)
     with pytest.raises(InputError, match="1 sensors but 2 losses"):
         pbdr.step(scene, {WALL: mi.Color3f(0.4)}, 0, [loss, loss], spp=8, seed=1)
-    with pytest.raises(InputError, match="'spp' must be at least 1, got 0"):
+    with pytest.raises(InputError, match="'spp' must be a whole number of at least 1, got 0"):
         pbdr.step(scene, {WALL: mi.Color3f(0.4)}, 0, loss, spp=0, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sensors": 3}, "no sensor 3; allowed: 0 to 0"),
+        ({"sensors": -1}, "no sensor -1"),
+        ({"sensors": "camra"}, "did you mean 'camera'"),
+        ({"values": {WALL: 0.4}}, f"the value of '{WALL}' must be an array of Dr.Jit, mi.Color3f, got a float"),
+        ({"loss": lambda image: 3.0}, "a loss must return a number that depends on its image, got a float"),
+        ({"loss": lambda image: dr.detach(loss(image))}, "a loss must return a number that depends on its image"),
+        ({"spp": 1.5}, "'spp' must be a whole number"),
+        ({"integrator": "pbdr"}, "'integrator' must be a mi.Integrator, got a str"),
+    ],
+)
+def test_bad_arguments(scene: mi.Scene, changes: dict, words: str) -> None:
+    arguments = {"values": {WALL: mi.Color3f(0.4)}, "sensors": "camera", "loss": loss, "spp": 4, "seed": 1}
+    with pytest.raises(InputError, match=words):
+        pbdr.step(scene, **{**arguments, **changes})
+
+
+def test_bad_use_of_a_recording(scene: mi.Scene) -> None:
+    integrator = mi.load_dict({"type": "pbdr", "max_depth": 2})
+    with pytest.raises(InputError, match="'images' at least 1"):
+        pbdr.record(integrator, scene, 0, spp=1, seed=0, images=0)
+    recording = pbdr.record(integrator, scene, "camera", spp=1, seed=0, reusable=True)
+    with pytest.raises(InputError, match="'directions' is empty"):
+        recording.jvp([])
+    with pytest.raises(InputError, match="'adjoints' must be 1 of the images' shape"):
+        recording.backward([])
 
 
 def test_views_and_derivatives_have_random_numbers_of_their_own(scene: mi.Scene, monkeypatch) -> None:
@@ -178,6 +210,27 @@ def test_other_parameters_from_step_to_step(scene: mi.Scene) -> None:
         )
         assert np.abs(np.array(second)).max() > 0
         np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-6)
+
+
+def test_what_moved_in_an_earlier_step_rests(scene: mi.Scene) -> None:
+    """A memory needs a scene at rest, and gets one although a step has moved things before."""
+    vertices = mi.Float(mi.traverse(scene)[VERTICES])
+    pbdr.step(scene, {VERTICES: vertices}, 0, loss, spp=8, seed=1)
+    values = {WALL: mi.Color3f(0.4)}
+    pbdr.step(scene, values, 0, loss, spp=8, seed=2, memory=pbdr.Memory())
+    assert [key for key, value in mi.traverse(scene) if dr.grad_enabled(value)] == [WALL]
+    np.testing.assert_array_equal(vertices, mi.traverse(scene)[VERTICES])
+
+
+def test_no_gradient_is_left_for_forward_mode(scene: mi.Scene) -> None:
+    """Derivatives along one parameter are the same after a step has differentiated by another."""
+    direction, one = Perturbation.uniform(LAMP), mi.load_dict({"type": "pbdr", "max_depth": 3})
+    value = mi.Color3f(mi.traverse(scene)[WALL])
+    before = forward_gradient(scene, direction, one, spp=8, seed=3)
+    pbdr.step(scene, {WALL: value}, 0, lambda image: 1e3 * loss(image), spp=8, seed=1)
+    after = forward_gradient(scene, direction, one, spp=8, seed=3)
+    assert np.abs(before).max() > 0
+    np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-4 * np.abs(before).max())
 
 
 def test_what_cannot_be_frozen_is_traced_anew(scene: mi.Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import pytest
 import pbdr
 from pbdr.errors import MissingExtra
 from pbdr.optimize import Step
-from pbdr.optimize.symptoms import Symptoms, ambiguities
+from pbdr.optimize.symptoms import Symptoms, ambiguities, never_due
 from pbdr.optimize.watching import LiveView, TensorBoard, WeightsAndBiases, scalars
 
 from ..ball import write_ball_job
@@ -118,6 +118,13 @@ def test_light_and_colour_cannot_be_told_apart(tmp_path: Path) -> None:
     assert len(found := ambiguities(problem)) == 1 and LAMP in found[0] and WALL in found[0]
     changes = {"parameters.1.key": LAMP, "parameters.1.initial": "3.0", "views.0.exposure": "{ initial = 1 }"}
     assert any("only their product" in text for text in ambiguities(pbdr.Problem.from_job(job, changes)))
+
+
+def test_what_would_come_after_the_last_step() -> None:
+    problem = pbdr.Problem.from_job("textured_wall", {"parameters.0.refine": "[3, 7]"})
+    assert not never_due(problem, 8)
+    (said,) = never_due(problem, 7)
+    assert said.startswith("'refine' of") and said.endswith("wants step 7, but the last one is 6")
 
 
 def test_spikes_are_noticed_once(tmp_path: Path) -> None:

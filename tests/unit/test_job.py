@@ -146,6 +146,7 @@ def test_dotted_and_inline_entries_have_lines(tmp_path: Path) -> None:
         ("views.0.exposure", "0", "'views.0.exposure' is 0, but must be greater than 0"),
         ("views.0.exposure", "{ inital = 1 }", "no entry 'views.0.exposure.inital'; did you mean 'initial'"),
         ("control_variate", "1.5", "must be true or false"),
+        ("parameters.0.initial", "2020-01-01", "but must be a number, a list or text"),
     ],
 )
 def test_values_that_are_not_allowed(tmp_path: Path, entry: str, value: str, allowed: str) -> None:
@@ -173,6 +174,10 @@ _VIEWS, _PARAMETERS = "views = [{ target = 'target.exr' }]", "parameters = [{ ke
         ((_VIEWS, _PARAMETERS, "optimizer = 'adam'"), "'optimizer' is 'adam', but must be a table"),
         ((_VIEWS, _PARAMETERS, "groups = 3"), r"'groups' must be tables \[groups.NAME\]"),
         ((_VIEWS, "parameters = [{ key = 'wall.*', group = ['a'] }]"), "there is no table"),
+        (
+            (_VIEWS, "parameters = [{ key = 'wall.*', group = 'a' }]", "groups.a = { key = 'x' }"),
+            r"\[groups.a\]: each parameter has its own 'key'",
+        ),
         ((_VIEWS, _PARAMETERS, "sampling = { at = [[1, 2]] }"), "'sampling': 'at' lists pairs"),
     ],
 )
@@ -183,6 +188,12 @@ def test_entries_of_another_kind(tmp_path: Path, lines: tuple[str, ...], words: 
     with pytest.raises(InputError, match=words) as error:
         load_job(job)
     assert "\n" not in str(error.value)
+
+
+def test_a_mark_of_the_byte_order_is_no_entry(tmp_path: Path) -> None:
+    job = write_job(tmp_path)
+    job.write_text("\ufeff" + job.read_text())
+    assert load_job(job).steps == 6
 
 
 def test_missing_entry(tmp_path: Path) -> None:

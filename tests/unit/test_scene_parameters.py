@@ -61,6 +61,8 @@ def material_info(key: str, bsdf: dict):
 
 MIRROR, NORMALS = {"type": "conductor"}, {"type": "checkerboard"}
 MASKED = {"type": "mask", "opacity": 0.5, "nested": MIRROR}
+THIN = {"type": "thindielectric", "specular_transmittance": 0.8}
+HALF_THIN = {"type": "blendbsdf", "weight": 0.5, "a": THIN, "b": {"type": "diffuse"}}
 
 
 @pytest.mark.parametrize(
@@ -68,8 +70,11 @@ MASKED = {"type": "mask", "opacity": 0.5, "nested": MIRROR}
     [
         ("alpha", {"type": "roughplastic"}, "tables"),
         ("eta", {"type": "roughplastic"}, "tables"),
+        ("longitudinal_roughness", {"type": "hair"}, "density"),
         ("normalmap.color0.value", {"type": "normalmap", "normalmap": NORMALS, "nested": MIRROR}, "reflections"),
         ("nested_texture.color0.value", {"type": "bumpmap", "bumps": NORMALS, "nested": MIRROR}, "reflections"),
+        ("nested_bsdf.eta", {"type": "normalmap", "normalmap": NORMALS, "nested": THIN}, "thin glass"),
+        ("nested_bsdf.weight.value", {"type": "bumpmap", "bumps": NORMALS, "nested": HALF_THIN}, "thin glass"),
         ("bsdf_0.opacity.value", {"type": "blendbsdf", "a": MASKED, "b": MIRROR, "weight": 0.5}, "opacity"),
     ],
 )
@@ -84,6 +89,9 @@ def test_materials_that_have_no_right_derivative(key, bsdf, reason):
         ("diffuse_reflectance.value", {"type": "roughplastic"}),
         ("normalmap.color0.value", {"type": "normalmap", "normalmap": NORMALS, "nested": {"type": "diffuse"}}),
         ("nested_bsdf.eta.value", {"type": "normalmap", "normalmap": NORMALS, "nested": MIRROR}),
+        ("nested_bsdf.specular_transmittance.value", {"type": "bumpmap", "bumps": NORMALS, "nested": THIN}),
+        ("weight.value", HALF_THIN),
+        ("eumelanin", {"type": "hair"}),
         ("opacity.value", MASKED),
         ("weight.value", {"type": "blendbsdf", "a": MASKED, "b": MIRROR, "weight": 0.5}),
     ],

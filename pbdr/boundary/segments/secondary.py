@@ -55,7 +55,7 @@ class Direct(Segments):
         wavelengths, response = _wavelengths(context.sensor, sampler)
         end, light = arriving_light(scene, end, dr.detach(at.point), wavelengths)
         drawn = at.active & (rcp_pmf > 0)
-        line = line_through(_curve_point(at, place, rcp_pmf), end.ds.d, wavelengths, setting.extent, drawn)
+        line = line_through(_curve_point(at), end.ds.d, wavelengths, setting.extent, drawn)
         lit = is_lit(scene, line, end)
         bounces, rcp_probability = _bounces(context.limits.max_depth, 2, sampler)
         factor = light * response * rcp_probability
@@ -120,7 +120,7 @@ class Indirect(Segments):
         at = touch(place, ω, mi.Bool(False))
         wavelengths, response = _wavelengths(context.sensor, sampler)
         drawn = at.active & (rcp_pmf > 0)
-        line = line_through(_curve_point(at, place, rcp_pmf), ω, wavelengths, context.setting.extent, drawn)
+        line = line_through(_curve_point(at), ω, wavelengths, context.setting.extent, drawn)
         far = context.scene.ray_intersect_preliminary(line.forward, coherent=False, active=line.active)
         bounces, rcp_probability = _bounces(context.limits.max_depth, 3, sampler)
         factor = response * rcp_pdf * rcp_probability
@@ -143,9 +143,8 @@ def _candidates(curves: Curves) -> int:
     return max(1, min(curves.count // CELLS_PER_CANDIDATE, MOST_CANDIDATES))
 
 
-def _curve_point(at: Touch, place: Place, rcp_pmf: mi.Float) -> CurvePoint:
-    length = dr.norm(at.tangent)
-    return CurvePoint(at.point, at.tangent / length, at.occluder, length * place.extent * rcp_pmf)
+def _curve_point(at: Touch) -> CurvePoint:
+    return CurvePoint(at.point, at.tangent / dr.norm(at.tangent), at.occluder)
 
 
 def _joined(segments: Segments, sampler, boundary, active, factor, numbers) -> dict:
@@ -185,7 +184,7 @@ def _attached(segments: Segments, found: dict, end: EmitterEnd | None) -> tuple[
     at = touch(place, *(end.view() if end else (ω, mi.Bool(False))))
     with dr.suspend_grad():
         extent = segments.context.setting.extent
-        line = line_through(_curve_point(at, place, mi.Float(1)), ω, wavelengths, extent, mi.Bool(True))
+        line = line_through(_curve_point(at), ω, wavelengths, extent, mi.Bool(True))
     if end is None:
         end = SurfaceEnd(hit_of(found["far"]), line.forward)
     near = material_point(hit_of(found["near"]), line.backward, mi.RayFlags.Minimal)

@@ -9,6 +9,7 @@ import drjit as dr
 import mitsuba as mi
 
 from ...errors import InputError, MissingExtra
+from ...messages import first_sentence
 from ..user_functions import is_import_path, load_function
 
 
@@ -36,8 +37,7 @@ def make_perceptual(network: str, where: str) -> Callable[[mi.TensorXf, mi.Tenso
         try:
             features = torch.jit.load(network, map_location="cpu").eval()
         except RuntimeError as error:
-            sentence = str(error).strip().splitlines()[0]
-            raise InputError(f"{where}: the network '{network}' cannot be read: {sentence}") from None
+            raise InputError(f"{where}: the network '{network}' cannot be read: {first_sentence(str(error))}") from None
 
     @dr.wrap(source="drjit", target="torch")
     def distance(image, target):
