@@ -6,6 +6,7 @@ import mitsuba as mi
 import numpy as np
 import pytest
 
+import pbdr
 from pbdr import resources
 from pbdr.errors import InputError
 from pbdr.scene import load_scene
@@ -95,7 +96,12 @@ def test_directional_areas_are_refused():
     lamp = {"type": "sphere", "emitter": {"type": "directionalarea"}}
     parts = {"type": "scene", "camera": {"type": "perspective"}, "lamp": lamp, "sky": {"type": "constant"}}
     scene, one = mi.load_dict(parts, optimize=False), mi.load_dict({"type": "pbdr"})
-    for render in (one.render, lambda scene: one.render_forward(scene, None), one.record):
+    renderings = (
+        one.render,
+        lambda scene: one.render_forward(scene, None),
+        lambda scene: pbdr.record(one, scene, 0, spp=1, seed=0),
+    )
+    for render in renderings:
         with pytest.raises(InputError, match="'lamp' is a 'directionalarea' emitter"):
             render(scene)
 
@@ -105,6 +111,11 @@ def test_media_are_refused():
     cloud = {"type": "sphere", "bsdf": {"type": "null"}, "interior": fog}
     parts = {"type": "scene", "camera": {"type": "perspective"}, "cloud": cloud, "sky": {"type": "constant"}}
     scene, one = mi.load_dict(parts, optimize=False), mi.load_dict({"type": "pbdr"})
-    for render in (one.render, lambda scene: one.render_forward(scene, None), one.record):
+    renderings = (
+        one.render,
+        lambda scene: one.render_forward(scene, None),
+        lambda scene: pbdr.record(one, scene, 0, spp=1, seed=0),
+    )
+    for render in renderings:
         with pytest.raises(InputError, match=r"'cloud' has a participating medium.*'prbvolpath'"):
             render(scene)
