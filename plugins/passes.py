@@ -12,6 +12,7 @@ from mitsuba.python.ad.integrators.common import RBIntegrator
 from pbdr.boundary import Opening
 from pbdr.boundary.segments.base import thinned
 from pbdr.errors import InputError
+from pbdr.geometry.edges import children
 from pbdr.geometry.level_sets import level_sets
 from pbdr.geometry.motion import registry_index
 from pbdr.geometry.rough_lobes import RoughLobes
@@ -91,6 +92,15 @@ class TracedSet:
     owner: mi.UInt32  #: registry index of what each camera sample sees [N]
 
 
+def _shines_by_attribute(emitter: mi.Emitter) -> bool:
+    """Whether a lamp takes its radiance from its vertices or faces, also as a part of a pattern."""
+    if emitter.class_name() != "AreaLight":
+        return False
+    textures = children(emitter)
+    inner = (one for texture in textures for one in children(texture))
+    return any(one.class_name() == "MeshAttribute" for one in (*textures, *inner))
+
+
 class GradientPasses(RBIntegrator):
     """The parts of which :class:`~pbdr.plugins.common.DifferentialIntegrator` makes images and derivatives."""
 
@@ -110,6 +120,11 @@ class GradientPasses(RBIntegrator):
             raise InputError(
                 f"shape '{lamp.get_shape().id()}' is a 'directionalarea' emitter, which shines along its normals only, "
                 "where no path from a camera finds it; use 'area', 'spot' or 'directional'"
+            )
+        if lamp := next(filter(_shines_by_attribute, scene.emitters()), None):
+            raise InputError(
+                f"shape '{lamp.get_shape().id()}' shines with a 'mesh_attribute', which is black where Mitsuba looks "
+                "for light, so that it would light nothing; use a 'bitmap' or a number as its radiance"
             )
         return scene.sensors()[sensor] if isinstance(sensor, int) else sensor
 

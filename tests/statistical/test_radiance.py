@@ -106,6 +106,36 @@ def test_directional_areas_are_refused():
             render(scene)
 
 
+def attribute_scene(*, as_lamp: bool, inside: bool) -> mi.Scene:
+    """A triangle whose vertices say how it shines or what it reflects, alone or as a part of a pattern."""
+    colours = {"type": "mesh_attribute", "name": "vertex_color"}
+    if inside:
+        colours = {"type": "checkerboard", "color0": colours}
+    props = mi.Properties()
+    if as_lamp:
+        props["emitter"] = mi.load_dict({"type": "area", "radiance": colours})
+    else:
+        props["bsdf"] = mi.load_dict({"type": "diffuse", "reflectance": colours})
+    lamp = mi.Mesh("lamp", 3, 1, props=props, has_vertex_texcoords=True)
+    params = mi.traverse(lamp)
+    params["vertex_positions"] = [-1, -1, 3, 1, -1, 3, 0, 1, 3]
+    params["faces"] = [0, 2, 1]
+    params.update()
+    lamp.add_attribute("vertex_color", 3, [1.0] * 9)
+    parts = {"type": "scene", "camera": {"type": "perspective"}, "lamp": lamp, "sky": {"type": "constant"}}
+    return mi.load_dict(parts, optimize=False)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_lamps_that_shine_by_their_vertices_are_refused(inside):
+    """Emitter samples of them are black in Mitsuba: images lack the light that they cast."""
+    one = mi.load_dict({"type": "pbdr"})
+    with pytest.raises(InputError, match="'lamp' shines with a 'mesh_attribute'"):
+        one.render(attribute_scene(as_lamp=True, inside=inside), spp=1)
+    image = one.render(attribute_scene(as_lamp=False, inside=inside), spp=1)[0]
+    assert np.isfinite(image.numpy()).all()
+
+
 def test_media_are_refused():
     fog = {"type": "homogeneous", "albedo": 0.8, "sigma_t": 1.0}
     cloud = {"type": "sphere", "bsdf": {"type": "null"}, "interior": fog}
