@@ -48,11 +48,12 @@ class Frozen:
     """Launches the kernels of earlier calls wherever those were the same function of the same scene.
 
     The first call of each function is an ordinary one. What fails when frozen is traced anew from then on, which the
-    log says.
+    log says. Spectral variants always trace anew: their colours come from tables that Mitsuba shows to no recording,
+    and a recording that fails can leave arrays of the scene at wrong places.
     """
 
     def __init__(self) -> None:
-        self.works = True
+        self.works = not mi.is_spectral
         self.launched = 0  #: calls that traced nothing
         self._parts: list = []
         self._lamps: list[mi.Float] = []
@@ -92,9 +93,9 @@ class Frozen:
             name: What the function does.
             layout: All that its kernels depend on beside the arguments.
         """
-        sensor = self._stand_ins.of(sensor)
         if not self.works:
             return function(scene, sensor, *arguments)
+        sensor = self._stand_ins.of(sensor)
         entry = self._entry((name, id(sensor), layout, structure_key(arguments)), sensor)
         entry.calls += 1
         # Most functions that are called once are not called again; those that are, are so with other layouts, too

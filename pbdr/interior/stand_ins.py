@@ -93,8 +93,7 @@ class StandIns:
 
     def of(self, sensor: mi.Sensor) -> mi.Sensor:
         """A camera outside the scene with the place of a sensor; the sensor itself unless it is one at rest."""
-        # Response functions of spectral sensors are not told, and cannot be handed on
-        if sensor.class_name() != "PerspectiveCamera" or mi.is_spectral:
+        if sensor.class_name() != "PerspectiveCamera":
             return sensor
         values = sensor_parameters(sensor)
         if any(map(dr.grad_enabled, values.values())):
