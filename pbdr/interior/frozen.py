@@ -93,9 +93,9 @@ class Frozen:
             name: What the function does.
             layout: All that its kernels depend on beside the arguments.
         """
+        sensor = self._stand_ins.of(sensor)
         if not self.works:
             return function(scene, sensor, *arguments)
-        sensor = self._stand_ins.of(sensor)
         entry = self._entry((name, id(sensor), layout, structure_key(arguments)), sensor)
         entry.calls += 1
         # Most functions that are called once are not called again; those that are, are so with other layouts, too

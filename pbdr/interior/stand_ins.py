@@ -93,7 +93,8 @@ class StandIns:
 
     def of(self, sensor: mi.Sensor) -> mi.Sensor:
         """A camera outside the scene with the place of a sensor; the sensor itself unless it is one at rest."""
-        if sensor.class_name() != "PerspectiveCamera":
+        # Response functions of spectral sensors are not told, and cannot be handed on
+        if sensor.class_name() != "PerspectiveCamera" or mi.is_spectral:
             return sensor
         values = sensor_parameters(sensor)
         if any(map(dr.grad_enabled, values.values())):
