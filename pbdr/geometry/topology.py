@@ -72,7 +72,7 @@ class _Contacts:
         """
         if not len(points):
             return True
-        reach = _PARTED * (mesh.WELDING_TOLERANCE * np.ptp(points, axis=0).max() + ROUNDING * np.abs(points).max())
+        reach = _PARTED * (mesh.WELDING_TOLERANCE * mesh.extent(points) + ROUNDING * np.abs(points).max())
         a, b = points[self.copies.T]
         vertex, start, end = points[self.junctions.T]
         along = end - start
