@@ -17,6 +17,11 @@ _ENDS = {
     "PrincipledThin": {"spec_trans": (0, 1)},
 }
 
+#: Materials that turn the normals of those inside them
+_MAPS = ("NormalMap", "BumpMap")
+
+_TURNS_REFLECTIONS = "it turns the directions of perfectly specular reflections, which are not followed"
+
 
 def lobe_ends(quantity: str) -> set[int]:
     """Values of a quantity at which some material has no derivative by it.
@@ -56,16 +61,14 @@ def material_obstacle(parameters: mi.SceneParameters, key: str) -> str:
         return "'hair' is sampled with another density than it states, which makes this derivative wrong by a tenth"
     if _weighs_thin_glass_under_turned_normals(parameters, key):
         return "it decides how much passes through thin glass under turned normals, whose angle is not followed"
-    # Lobes with a single direction, those that pass straight on apart
-    singular = int(mi.BSDFFlags.DeltaReflection) | int(mi.BSDFFlags.DeltaTransmission)
     above = _ancestors(parameters, owner)
     for place, node in enumerate(above):
         of_texture = place > 0 and not isinstance(above[place - 1], mi.BSDF)
-        if not (isinstance(node, mi.BSDF) and int(node.flags()) & singular and of_texture):
+        if not (isinstance(node, mi.BSDF) and of_texture and _is_singular(node)):
             continue
         kind = node.class_name()
-        if kind in ("NormalMap", "BumpMap"):
-            return "it turns the directions of perfectly specular reflections, which are not followed"
+        if kind in _MAPS:
+            return _TURNS_REFLECTIONS
         if kind == "MaskBSDF" and isinstance(above[place + 1], mi.BSDF):
             return "it is the opacity of a perfectly specular material inside another material"
     return ""
@@ -75,12 +78,30 @@ def _weighs_thin_glass_under_turned_normals(parameters: mi.SceneParameters, key:
     """Whether the share of light that passes straight through depends on a parameter and on the angle of a normal."""
     owner = parameters.properties[key][2]
     above = [node for node in _ancestors(parameters, owner) if isinstance(node, mi.BSDF)]
-    if not any(node.class_name() in ("BumpMap", "NormalMap") for node in above):
+    if not any(node.class_name() in _MAPS for node in above):
         return False
     if above[0].class_name() == "ThinDielectric":
         return above[0] is owner
     weighs = above[0].class_name() in ("BlendBSDF", "MaskBSDF")
     return weighs and any(node.class_name() == "ThinDielectric" for node in mi.traverse(above[0]).hierarchy)
+
+
+def normal_obstacle(shape: mi.Shape, name: str) -> str:
+    """Why the derivative by what turns a mesh's normals does not exist; empty if it does.
+
+    Args:
+        name: Of a parameter of the mesh.
+    """
+    bsdf = shape.bsdf()
+    if bsdf is None or not _is_singular(bsdf):
+        return ""
+    has_map = any(node.class_name() in _MAPS for node in mi.traverse(bsdf).hierarchy)
+    return _TURNS_REFLECTIONS if name == "vertex_normals" or (name == "vertex_texcoords" and has_map) else ""
+
+
+def _is_singular(bsdf: mi.BSDF) -> bool:
+    """Whether a material has lobes with a single direction, those that pass straight on apart."""
+    return bool(int(bsdf.flags()) & (int(mi.BSDFFlags.DeltaReflection) | int(mi.BSDFFlags.DeltaTransmission)))
 
 
 def texcoord_obstacle(shape: mi.Shape) -> str:

@@ -11,7 +11,7 @@ import mitsuba as mi
 import numpy as np
 
 from .errors import InputError, suggestion
-from .material_parameters import material_obstacle, obstacle_at_end, texcoord_obstacle
+from .material_parameters import material_obstacle, normal_obstacle, obstacle_at_end, texcoord_obstacle
 
 #: Sensors and their parameters that pbdr's integrators attach although Mitsuba marks them as not differentiable
 _ATTACHED_SENSORS = frozenset({"PerspectiveCamera", "ThinLensCamera"})
@@ -81,8 +81,11 @@ def require_derivatives(parameters: mi.SceneParameters, keys: Iterable[str]) -> 
     Args:
         keys: What carries derivatives; among them what follows from other parameters.
     """
+    keys = list(keys)
     for key in keys:
-        if parameters.flags(key) & mi.ParamFlags.ReadOnly:
+        # Normals follow vertices that move
+        follows = key.endswith("vertex_normals") and key.replace("vertex_normals", "vertex_positions") in keys
+        if follows or parameters.flags(key) & mi.ParamFlags.ReadOnly:
             continue
         differentiable, _, reason = _derivative(parameters, key, parameters[key])
         reason = obstacle_at_end(parameters, key) if differentiable else reason
@@ -244,6 +247,8 @@ def _derivative(parameters: mi.SceneParameters, key: str, value: object) -> tupl
     if flags & mi.ParamFlags.NonDifferentiable:
         return False, False, "Mitsuba does not differentiate it"
     if name == "vertex_texcoords" and (obstacle := texcoord_obstacle(owner)):
+        return False, False, obstacle
+    if isinstance(owner, mi.Shape) and (obstacle := normal_obstacle(owner, name)):
         return False, False, obstacle
     if obstacle := material_obstacle(parameters, key):
         return False, False, obstacle

@@ -12,7 +12,7 @@ from mitsuba.python.ad.integrators.common import RBIntegrator
 from pbdr.boundary import Opening
 from pbdr.boundary.segments.base import thinned
 from pbdr.errors import InputError
-from pbdr.geometry.edges import children
+from pbdr.geometry.edges import children, single_shapes
 from pbdr.geometry.level_sets import level_sets
 from pbdr.geometry.motion import registry_index
 from pbdr.geometry.rough_lobes import RoughLobes
@@ -111,7 +111,7 @@ class GradientPasses(RBIntegrator):
     @staticmethod
     def sensor(scene: mi.Scene, sensor: mi.Sensor | int) -> mi.Sensor:
         """A sensor or the one of that number; refuses scenes of which the path loop would leave something out."""
-        if shape := next((shape for shape in scene.shapes() if shape.is_medium_transition()), None):
+        if shape := next((shape for shape in single_shapes(scene) if shape.is_medium_transition()), None):
             raise InputError(
                 f"shape '{shape.id()}' has a participating medium, which pbdr's integrators do not render; 'volpath' "
                 "does, and 'prbvolpath' differentiates it"

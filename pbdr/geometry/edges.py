@@ -131,10 +131,21 @@ def placed_shapes(scene: mi.Scene, shape: mi.Shape) -> list[mi.Shape]:
     if shape.class_name() != "Instance":
         return [shape]
     text = str(shape)
-    for child in children(scene):
-        if child.class_name() == "ShapeGroupPlugin" and f'name = "{child.id()}"' in text:
-            return [member for member in children(child) if isinstance(member, mi.Shape)]
-    return []
+    return next((_members(group) for group in _groups(scene) if f'name = "{group.id()}"' in text), [])
+
+
+def single_shapes(scene: mi.Scene) -> list[mi.Shape]:
+    """The shapes of a scene and, once each, the members of its groups, placed or not."""
+    groups = _groups(scene) if has_instances(scene) else []
+    return [*scene.shapes(), *(member for group in groups for member in _members(group))]
+
+
+def _groups(scene: mi.Scene) -> list[mi.Object]:
+    return [child for child in children(scene) if child.class_name() == "ShapeGroupPlugin"]
+
+
+def _members(group: mi.Object) -> list[mi.Shape]:
+    return [member for member in children(group) if isinstance(member, mi.Shape)]
 
 
 def children(parent: mi.Object) -> list[mi.Object]:

@@ -10,6 +10,7 @@ import mitsuba as mi
 
 from ..errors import raise_interrupt
 from ..packing import outline, pack, structure_key, unpack
+from ..transport.emitter import textured_meshes
 from .stand_ins import StandIns
 
 #: Functions remembered at once, a few for each view; and recordings of one that are tolerated: some, and one in so many
@@ -48,11 +49,12 @@ class Frozen:
     """Launches the kernels of earlier calls wherever those were the same function of the same scene.
 
     The first call of each function is an ordinary one. What fails when frozen is traced anew from then on, which the
-    log says.
+    log says. Spectral variants always trace anew: their colours come from tables that Mitsuba shows to no recording,
+    and a recording that fails can leave arrays of the scene at wrong places.
     """
 
     def __init__(self) -> None:
-        self.works = True
+        self.works = not mi.is_spectral
         self.launched = 0  #: calls that traced nothing
         self._parts: list = []
         self._lamps: list[mi.Float] = []
@@ -74,7 +76,7 @@ class Frozen:
         parts = [*scene.shapes(), *scene.emitters(), *scene.sensors()]
         scalars = {key: str(value) for key, value in parameters if not dr.is_jit_v(getattr(value, "matrix", value))}
         same = len(parts) == len(self._parts) and all(a is b for a, b in zip(parts, self._parts, strict=True))
-        lamps = _textured_lamps(scene)
+        lamps = [dr.detach(mi.traverse(shape)["vertex_positions"]) for shape in textured_meshes(scene)]
         same = same and scalars == self._scalars and [v.index for v in lamps] == [v.index for v in self._lamps]
         if not same:
             self._parts, self._scalars, self._entries, self._names = parts, scalars, {}, set()
@@ -132,19 +134,3 @@ class Frozen:
     def _give_up(self, reason: str) -> None:
         self.works, self._entries = False, {}
         mi.Log(mi.LogLevel.Info, f"steps are traced anew instead of frozen ({reason})")
-
-
-def _textured_lamps(scene: mi.Scene) -> list[mi.Float]:
-    """Vertices of the meshes that shine with a texture, detached; points of rectangles are found without their help."""
-    return [
-        dr.detach(mi.traverse(shape)["vertex_positions"])
-        for shape in scene.shapes()
-        if shape.is_mesh()
-        and shape.class_name() != "Rectangle"
-        and shape.is_emitter()
-        and _has_texture(shape.emitter())
-    ]
-
-
-def _has_texture(emitter: mi.Emitter) -> bool:
-    return mi.has_flag(emitter.flags(), mi.EmitterFlags.SpatiallyVarying)

@@ -15,7 +15,7 @@ from ..geometry.attachment import Attachment
 from ..geometry.rough_lobes import RoughLobes
 from ..scene_parameters import attached_values, require_derivatives, scene_parameters
 from ..transport import film as films
-from ..transport.caveats import clipping_caveats, shading_caveats
+from ..transport.caveats import caveats, clipping_caveats
 from ..transport.collection import without_collection
 from ..transport.path import PathResult
 from ..transport.tangents import attached_copy, push_tangents, tangents_of
@@ -71,7 +71,7 @@ class Experience:
             lobes = RoughLobes.of(scene) if self.follows_lobes else None
             self.attachments[wanted] = dataclasses.replace(attachment, lobes=lobes)
             if not everything:
-                self.say(shading_caveats(scene))
+                self.say(caveats(scene))
         return self.attachments[wanted]
 
     def look_through(self, scene: mi.Scene, sensor: mi.Sensor) -> None:

@@ -22,6 +22,7 @@ import drjit as dr
 import mitsuba as mi
 
 from ..errors import InputError, suggestion
+from ..geometry.edges import single_shapes
 from ..geometry.motion import MOTION_KEYS
 from ..transport import film as films
 from ..transport.path import PathResult
@@ -33,7 +34,7 @@ from .surfaces import Surfaces
 def require_separate_lobes(scene: mi.Scene) -> None:
     """Refuse perfectly specular materials inside ``mask`` and ``blendbsdf``, whose lobes cannot be told apart later."""
     specular = int(mi.BSDFFlags.DeltaReflection) | int(mi.BSDFFlags.DeltaTransmission)
-    for shape in scene.shapes():
+    for shape in single_shapes(scene):
         bsdf = shape.bsdf()
         if bsdf is None or not int(bsdf.flags()) & specular:
             continue

@@ -11,6 +11,7 @@ from ..geometry.edges import children, placed_shapes
 from ..geometry.flags import all_shapes
 from ..geometry.motion import MOTION_KEYS, carries_motion
 from ..scene_parameters import attached_values
+from .emitter import textured_meshes
 from .lobes import parts
 from .sensor import sensor_moves, window
 
@@ -18,16 +19,22 @@ from .sensor import sensor_moves, window
 #: were off by one to two percent there
 COARSE_NORMALS = 10.0
 
+#: Share of a lamp's area that emitter samples may fail to reach, and points that are looked at
+_UNREACHED, _ASKED = 0.01, 8192
+
 #: Object-space corners of the triangles of a round shape, by kind, of this many columns
 _COLUMNS = 32
+
+
+def caveats(scene: mi.Scene) -> list[str]:
+    """All that is to be said of a scene and of what is attached in it, but for its sensors."""
+    return shading_caveats(scene) + lamp_caveats(scene)
 
 
 def shading_caveats(scene: mi.Scene) -> list[str]:
     """What shading normals that differ from the surface cost, if something is attached for which it matters."""
     attached = {shape: attached_values(shape) for shape in all_shapes(scene)}
-    moves = any(map(sensor_moves, scene.sensors())) or any(map(carries_motion, scene.emitters()))
-    moves = moves or any(MOTION_KEYS & values.keys() for values in attached.values())
-    said = []
+    moves, said = _moves(scene, attached), []
     for shape, values in attached.items():
         concerns = shape.is_mesh() and (moves or "vertex_normals" in values)
         if concerns and (tilt := _tilt(shape)) > COARSE_NORMALS:
@@ -44,6 +51,49 @@ def shading_caveats(scene: mi.Scene) -> list[str]:
                     "surface and of its normals, derivatives are incomplete (docs/silhouettes.md has numbers)"
                 )
     return list(dict.fromkeys(said))
+
+
+def lamp_caveats(scene: mi.Scene) -> list[str]:
+    """Lamps of which emitter samples reach a part only, if anything moves."""
+    lamps = textured_meshes(scene)
+    if not lamps or not _moves(scene, {shape: attached_values(shape) for shape in all_shapes(scene)}):
+        return []
+    return [
+        f"shape '{shape.id()}' shines with a texture, and {share:.0%} of its surface shares texture coordinates with "
+        "another part or has none within 0 to 1: Mitsuba's image lacks light of it, and derivatives by what moves are "
+        "off; give each point of the lamp its own"
+        for shape in lamps
+        if shape.has_vertex_texcoords() and (share := _unreached(shape)) > _UNREACHED
+    ]
+
+
+def _moves(scene: mi.Scene, attached: dict[mi.Shape, dict]) -> bool:
+    """Whether anything that carries derivatives moves: a sensor, an emitter, a shape.
+
+    Args:
+        attached: Of each shape.
+    """
+    moves = any(map(sensor_moves, scene.sensors())) or any(map(carries_motion, scene.emitters()))
+    return moves or any(MOTION_KEYS & values.keys() for values in attached.values())
+
+
+def _unreached(shape: mi.Mesh) -> float:
+    """Share of a mesh's area that is elsewhere than its texture coordinates say, or has none in the unit square."""
+    with dr.suspend_grad():
+        random, prim = np.random.default_rng(0), np.arange(_ASKED) * shape.face_count() // _ASKED
+        inner = random.dirichlet((1, 1, 1), _ASKED)
+        face = shape.face_indices(mi.UInt32(prim))
+        uv, p = (
+            sum(mi.Float(inner[:, k]) * value(face[k]) for k in range(3))
+            for value in (shape.vertex_texcoord, shape.vertex_position)
+        )
+        found = shape.eval_parameterization(uv, mi.RayFlags.Minimal, mi.Bool(True))
+        apart = dr.norm(found.p - p) > 1e-3 * float(dr.norm(shape.bbox().extents()))
+        inside = dr.all((uv >= 0) & (uv <= 1))
+        a, b, c = (shape.vertex_position(face[k]) for k in range(3))
+        area = dr.norm(dr.cross(b - a, c - a))
+        missed = dr.select(found.is_valid() & ~apart & inside, 0, area)
+        return float((dr.sum(missed) / dr.maximum(dr.sum(area), 1e-30))[0])
 
 
 def _is_texture(one: mi.Object) -> bool:

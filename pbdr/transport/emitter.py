@@ -36,6 +36,21 @@ def emitters_move(scene: mi.Scene) -> bool:
     )
 
 
+def textured_meshes(scene: mi.Scene) -> list[mi.Mesh]:
+    """Meshes that shine with a texture: Mitsuba finds emitter samples on them by their texture coordinates.
+
+    Points of rectangles are found without.
+    """
+    return [
+        shape
+        for shape in scene.shapes()
+        if shape.is_mesh()
+        and shape.class_name() != "Rectangle"
+        and shape.is_emitter()
+        and mi.has_flag(shape.emitter().flags(), mi.EmitterFlags.SpatiallyVarying)
+    ]
+
+
 def emission_toward(
     scene: mi.Scene,
     si: mi.SurfaceInteraction3f,

@@ -136,10 +136,14 @@ def test_lamps_that_shine_by_their_vertices_are_refused(inside):
     assert np.isfinite(image.numpy()).all()
 
 
-def test_media_are_refused():
+@pytest.mark.parametrize("in_group", [False, True])
+def test_media_are_refused(in_group):
     fog = {"type": "homogeneous", "albedo": 0.8, "sigma_t": 1.0}
     cloud = {"type": "sphere", "bsdf": {"type": "null"}, "interior": fog}
-    parts = {"type": "scene", "camera": {"type": "perspective"}, "cloud": cloud, "sky": {"type": "constant"}}
+    parts = {"type": "scene", "camera": {"type": "perspective"}, "sky": {"type": "constant"}, "cloud": cloud}
+    if in_group:
+        parts["group"] = {"type": "shapegroup", "cloud": parts.pop("cloud")}
+        parts["place"] = {"type": "instance", "group": {"type": "ref", "id": "group"}}
     scene, one = mi.load_dict(parts, optimize=False), mi.load_dict({"type": "pbdr"})
     renderings = (
         one.render,

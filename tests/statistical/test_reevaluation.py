@@ -231,6 +231,13 @@ def test_bad_input():
     masked = _ball({"type": "mask", "opacity": 0.6, "nested": {"type": "conductor"}})
     with pytest.raises(InputError, match="shape 'ball': paths over a perfectly specular material inside a 'mask'"):
         pbdr.record(estimator, masked, 0, spp=4, seed=seed(0), reusable=True)
+    ball = {"type": "sphere", "bsdf": {"type": "mask", "nested": {"type": "conductor"}}}
+    group = {"type": "shapegroup", "ball": ball}
+    place = {"type": "instance", "group": {"type": "ref", "id": "group"}}
+    parts = {"type": "scene", "camera": {"type": "perspective"}, "sky": {"type": "constant"}}
+    placed = mi.load_dict(parts | {"group": group, "place": place}, optimize=False)
+    with pytest.raises(InputError, match="shape 'ball': paths over a perfectly specular material inside a 'mask'"):
+        pbdr.record(estimator, placed, 0, spp=4, seed=seed(0), reusable=True)
 
 
 def test_more_vertices_than_expected():

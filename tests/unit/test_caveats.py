@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import drjit as dr
 import mitsuba as mi
 import numpy as np
 import pytest
 
-from pbdr.transport.caveats import clipping_caveats, shading_caveats
+from pbdr.transport.caveats import caveats, clipping_caveats, shading_caveats
 
 SQUARE = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
 
@@ -69,6 +71,55 @@ def test_maps_of_normals(kind, texture):
         built = scene({"type": "rectangle", "bsdf": bsdf})
         attach(built, key)
         assert [f"has a {kind} map" in sentence for sentence in shading_caveats(built)] == [True] * count
+
+
+def textured_lamp(texcoords: np.ndarray) -> mi.Mesh:
+    """Two triangles that shine, with texture coordinates of their own. [6, 2]"""
+    texels = mi.Bitmap(np.random.default_rng(0).uniform(0.1, 1, (2, 2, 3)).astype(np.float32))
+    props = mi.Properties()
+    radiance = {"type": "bitmap", "raw": True, "bitmap": texels}
+    props["emitter"] = mi.load_dict({"type": "area", "radiance": radiance})
+    mesh = mi.Mesh("thing", 6, 2, props=props, has_vertex_texcoords=True)
+    params = mi.traverse(mesh)
+    params["vertex_positions"] = np.float32(SQUARE[[0, 1, 2, 0, 2, 3]]).ravel()
+    params["vertex_texcoords"] = np.float32(texcoords).ravel()
+    params["faces"] = np.arange(6, dtype=np.uint32)
+    params.update()
+    mesh.set_id("thing")
+    return mesh
+
+
+UNWRAPPED = SQUARE[[0, 1, 2, 0, 2, 3], :2] / 2 + 0.5
+
+
+@pytest.mark.parametrize(
+    ("texcoords", "share"),
+    [
+        (UNWRAPPED, None),
+        (UNWRAPPED[[0, 1, 2, 0, 1, 2]], 50),
+        (np.concatenate([UNWRAPPED[:3], UNWRAPPED[3:] + 1]), 50),
+        (2 * UNWRAPPED, 75),
+    ],
+)
+def test_lamps_whose_texture_coordinates_overlap(texcoords, share):
+    """Both triangles in the same half of the texture, or one of them outside, or most of a texture that repeats."""
+    built = scene(textured_lamp(texcoords))
+    assert caveats(built) == []
+    attach(built, "thing.vertex_positions")
+    said = caveats(built)
+    assert len(said) == (share is not None)
+    for sentence in said:
+        percent = re.search(r"'thing' shines with a texture, and (\d+)% of its surface", sentence)
+        assert int(percent[1]) == pytest.approx(share, abs=2)
+
+
+def test_textured_cubes_that_shine():
+    """Six faces share one square."""
+    texels = mi.Bitmap(np.full((2, 2, 3), 0.5, np.float32))
+    radiance = {"type": "bitmap", "raw": True, "bitmap": texels}
+    built = scene({"type": "cube", "emitter": {"type": "area", "radiance": radiance}})
+    attach(built, "camera.to_world")
+    assert "83% of its surface" in caveats(built)[0]
 
 
 @pytest.mark.parametrize("kind", ["cube", "sphere", "cylinder", "rectangle"])

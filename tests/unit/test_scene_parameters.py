@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import drjit as dr
 import mitsuba as mi
 import numpy as np
@@ -244,3 +246,34 @@ def test_texture_coordinates_under_textures_that_jump(variant: str, kind: str) -
     if kind != "bilinear":
         with pytest.raises(InputError, match="jumps"):
             require_derivatives(mi.traverse(scene), ["sheet.vertex_texcoords"])
+
+
+@pytest.mark.parametrize(
+    ("bsdf", "refused"),
+    [
+        ({"type": "diffuse"}, set()),
+        ({"type": "roughconductor"}, set()),
+        ({"type": "conductor"}, {"vertex_normals"}),
+        ({"type": "plastic"}, {"vertex_normals"}),
+        (
+            {"type": "blendbsdf", "weight": 0.5, "a": {"type": "diffuse"}, "b": {"type": "dielectric"}},
+            {"vertex_normals"},
+        ),
+        ({"type": "bumpmap", "nested": {"type": "conductor"}}, {"vertex_normals", "vertex_texcoords"}),
+    ],
+)
+def test_normals_of_mirrors(bsdf, refused):
+    """They turn what is reflected, which was differentiated as 0 where differences were -40."""
+    texels = mi.Bitmap(np.random.default_rng(0).uniform(0, 1, (4, 4, 1)).astype(np.float32))
+    if bsdf["type"] == "bumpmap":
+        bsdf = bsdf | {"map": {"type": "bitmap", "raw": True, "bitmap": texels}}
+    scene = mi.load_dict({"type": "scene", "thing": {"type": "cube", "bsdf": bsdf}}, optimize=False)
+    params = scene_parameters(scene)
+    names = ("vertex_positions", "vertex_normals", "vertex_texcoords")
+    infos = {info.key: info for info in describe_parameters(scene)}
+    assert {name for name in names if not infos[f"thing.{name}"].differentiable} == refused
+    for name in names:
+        with pytest.raises(InputError, match="turns the directions") if name in refused else nullcontext():
+            require_derivatives(params, [f"thing.{name}"])
+    # Normals that follow their vertices were not chosen
+    require_derivatives(params, ["thing.vertex_positions", "thing.vertex_normals"])
