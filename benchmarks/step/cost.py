@@ -105,6 +105,13 @@ def timed(step: Callable, *arguments) -> tuple[float, np.ndarray]:
     return seconds, np.concatenate([np.array(g, np.float64).ravel() for g in gradients.values()])
 
 
+def variance_ratio(above: np.ndarray, below: np.ndarray) -> float:
+    """Ratio of the variances of gradients; each number counts by its own, so that units do not matter. [S, P] each"""
+    above, below = above.var(axis=0, ddof=1), below.var(axis=0, ddof=1)
+    scale = np.maximum(above + below, 1e-30)
+    return float((above / scale).sum() / (below / scale).sum())
+
+
 def compare(name: str, size: int, spp: int, rounds: int) -> str:
     """One line of the table."""
     setup = Setup.of(name, size)
@@ -120,10 +127,7 @@ def compare(name: str, size: int, spp: int, rounds: int) -> str:
             gradients.append([pair[1] for pair in pairs])
     times, g = np.array(seconds), np.array(gradients)
     ratio = times[:, 1] / times[:, 0]
-    variance = g.var(axis=0, ddof=1)
-    scale = np.maximum(variance.sum(axis=0), 1e-30)
-    # Each number of the gradient counts by its own variance, so that units do not matter
-    noise = (variance[1] / scale).sum() / (variance[0] / scale).sum()
+    noise = variance_ratio(g[:, 1], g[:, 0])
     width, height = setup.sensor.film().crop_size()
     return (
         f"| {name} | {width} × {height} | {spp} | {ratio.min():.2f} – {np.median(ratio):.2f} – {ratio.max():.2f} | "

@@ -9,7 +9,6 @@ within pixels, over that with Sobol's sequence, which stratifies over blocks of 
 from __future__ import annotations
 
 import cost
-import drjit as dr
 import mitsuba as mi
 import numpy as np
 import table
@@ -22,18 +21,12 @@ SETTINGS = ((0, 16), (64, 4), (32, 1))
 
 def compare(name: str, size: int, spp: int, seeds: int) -> str:
     """One line of the table."""
-    setup, variances = cost.Setup.of(name, size), {}
+    setup, gradients = cost.Setup.of(name, size), {}
     for sampler in SAMPLERS:
         integrator = mi.load_dict({"type": "pbdr", "max_depth": 6, "sampler": sampler})
-        gradients = []
-        for seed in range(seeds):
-            gradient = cost.ours(setup, integrator, spp, seed)
-            dr.eval(gradient)
-            gradients.append(np.concatenate([np.array(g, np.float64).ravel() for g in gradient.values()]))
-        variances[sampler] = np.var(gradients, axis=0, ddof=1)
-    # Each number of the gradient counts by its own variance, so that units do not matter
-    scale = np.maximum(sum(variances.values()), 1e-30)
-    ratio = (variances["scene"] / scale).sum() / (variances["sobol"] / scale).sum()
+        samples = [cost.timed(cost.ours, setup, integrator, spp, seed)[1] for seed in range(seeds)]
+        gradients[sampler] = np.array(samples)
+    ratio = cost.variance_ratio(gradients["scene"], gradients["sobol"])
     width, height = setup.sensor.film().crop_size()
     return f"| {name} | {width} × {height} | {spp} | {ratio:.2f} |"
 
