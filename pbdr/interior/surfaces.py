@@ -6,7 +6,7 @@ import drjit as dr
 import mitsuba as mi
 
 from ..geometry.motion import material_point
-from ..transport.emitter import emission_toward
+from ..transport.emitter import emission_toward, sky
 from ..transport.lobes import null_transmission
 from ..transport.vertices import Kept, StoredVertices
 
@@ -28,9 +28,8 @@ class Surfaces:
 
     def sky(self, d: mi.Vector3f) -> mi.Spectrum:
         """Radiance of the environment in directions. [V]"""
-        away = dr.zeros(mi.SurfaceInteraction3f, dr.width(d))
-        away.wi, away.wavelengths, away.time = -d, self.vertices.ray.wavelengths, self.vertices.ray.time
-        return self.scene.environment().eval(away, self.vertices.used)
+        ray = self.vertices.ray
+        return sky(self.scene.environment(), d, ray.wavelengths, ray.time, self.vertices.used)
 
     def arriving(self, *, by_direction: bool = False) -> tuple[mi.Spectrum, mi.Bool]:
         """Weighted light from the emitter samples, and where there is any. [V]

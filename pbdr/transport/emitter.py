@@ -73,11 +73,18 @@ def emission_toward(
     environment = scene.environment()
     if environment is None or not (by_direction or dr.grad_enabled(ds.d) or carries_motion(environment)):
         return emission
-    away = dr.zeros(mi.SurfaceInteraction3f, dr.width(ds.d))
-    away.wi, away.wavelengths, away.time = -ds.d, si.wavelengths, ds.time
     on = active & (ds.emitter == mi.EmitterPtr(environment))
-    seen = environment.eval(away, on)
+    seen = sky(environment, ds.d, si.wavelengths, ds.time, on)
     return dr.select(on, seen if by_direction else dr.replace_grad(emission, seen), emission)
+
+
+def sky(
+    environment: mi.Emitter, d: mi.Vector3f, wavelengths: mi.Wavelength, time: mi.Float, active: mi.Bool
+) -> mi.Spectrum:
+    """Radiance of an environment in directions, attached. [N]"""
+    away = dr.zeros(mi.SurfaceInteraction3f, dr.width(d))
+    away.wi, away.wavelengths, away.time = -d, wavelengths, time
+    return environment.eval(away, active)
 
 
 def follow_emitter(
