@@ -21,7 +21,7 @@ from cost import PARAMETERS, Setup, ours, stock
 from pbdr.geometry.attachment import Attachment
 from pbdr.interior import Store
 from pbdr.transport import film as films
-from pbdr.transport.vertices import Kept, VertexArrays
+from pbdr.transport.vertices import Kept, PathRecords
 
 REPEATS = 8
 
@@ -57,14 +57,14 @@ def split(step: Callable[[], object], second: str) -> dict[str, float]:
 def ray_floor(setup: Setup, integrator: mi.Integrator, spp: int) -> float:
     """Milliseconds of casting the rays of all path vertices."""
     scene = setup.scene
-    kept = Kept.of(scene, Attachment.of_all(scene))
+    kept = Kept.of(scene, Attachment.of_all(scene), reusable=True)
     with dr.suspend_grad():
         camera = integrator.camera(setup.sensor, films.Pass(spp, dr.opaque(mi.UInt32, 1), 1.0))
         path_count = dr.width(camera.ray.o)
-        arrays = VertexArrays(kept, 8 * path_count)
-        path = integrator.trace(scene, camera, Store(arrays, path_count))
-        dr.eval(path.L, arrays.counter)
-        vertices = arrays.load(camera.ray)
+        records = PathRecords(kept, [8 * path_count])
+        path = integrator.trace(scene, camera, Store(records, path_count))
+        dr.eval(path.L, records.arrays)
+        vertices = records.vertices(camera.ray)
         p, ahead, to_light = vertices.ray.o, vertices.ray.d, vertices.light_d
         dr.eval(p, ahead, to_light, vertices.used)
 

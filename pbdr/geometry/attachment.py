@@ -22,7 +22,7 @@ class Attachment:
     moving: MovingShapes  #: shapes whose place does
     lamps: Flags  #: shapes that are lamps, attached or not
     moves: bool  #: whether a surface or an emitter moves
-    distant: bool  #: whether the environment alone carries derivatives
+    flat_lamps: bool  #: whether radiance of those emitters depends on a direction or on texture coordinates alone
     lobes: RoughLobes | None = None  #: materials whose roughness does, if directions are to be drawn by its derivative
 
     @classmethod
@@ -46,9 +46,9 @@ class Attachment:
         surfaces = Flags.of_shapes(scene, turns, unknown=True)
         pointers = dr.reinterpret_array(mi.UInt32, mi.EmitterPtr(emitters))
         lamps = Flags.of_shapes(scene, lambda shape: shape.is_emitter())
-        distant = not surfaces.any and all(e.is_environment() for e, on in zip(emitters, shining, strict=True) if on)
+        flat = all(_is_flat(emitter) for emitter, on in zip(emitters, shining, strict=True) if on)
         shining = Flags.of(pointers, shining, unknown=True)
-        return cls(surfaces, shining, MovingShapes.of(scene), lamps, moves, distant and shining.any)
+        return cls(surfaces, shining, MovingShapes.of(scene), lamps, moves, flat)
 
     @classmethod
     def of_all(cls, scene: mi.Scene) -> Attachment:
@@ -57,7 +57,7 @@ class Attachment:
         surfaces = Flags.of_shapes(scene, lambda shape: True, unknown=True)
         emitters = Flags.of(pointers, [True] * len(scene.emitters()), unknown=True)
         lamps = Flags.of_shapes(scene, lambda shape: shape.is_emitter())
-        return cls(surfaces, emitters, MovingShapes.of(scene), lamps, moves=False, distant=False)
+        return cls(surfaces, emitters, MovingShapes.of(scene), lamps, moves=False, flat_lamps=False)
 
 
 def _attached(root: mi.Object, *, beside: type | None = None) -> list[str]:
@@ -74,3 +74,16 @@ def _attached(root: mi.Object, *, beside: type | None = None) -> list[str]:
             node = parameters.hierarchy[node][0]
         found += [] if beside and node is not None else [key.rsplit(".", 1)[-1]]
     return found
+
+
+def _is_flat(emitter: mi.Emitter) -> bool:
+    """Whether radiance depends on a direction alone, or on texture coordinates at most."""
+    if emitter.is_environment():
+        return True
+    if emitter.class_name() != "AreaLight":
+        return False
+    if not mi.has_flag(emitter.flags(), mi.EmitterFlags.SpatiallyVarying):
+        return True
+    parameters = scene_parameters(emitter)
+    owners = [owner for key, (_, _, owner, _) in parameters.properties.items() if key.startswith("radiance.")]
+    return bool(owners) and all(owner.class_name().startswith("BitmapTexture") for owner in owners)

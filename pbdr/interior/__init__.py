@@ -9,5 +9,5 @@ from .record import Record as Record
 from .replay import ReplayBackward as ReplayBackward
 from .replay import ReplayForward as ReplayForward
 from .store import Store as Store
-from .store import attached_light as attached_light
+from .store import Terms as Terms
 from .taped import Taped as Taped

@@ -16,9 +16,9 @@ from ..transport import film as films
 from ..transport.path import PathResult
 from ..transport.samplers import CameraSampling
 from ..transport.tangents import KEEP_TANGENTS
-from ..transport.vertices import Kept, VertexArrays
-from .store import Store, attached_light
-from .surfaces import Surfaces, inverse_densities
+from ..transport.vertices import Kept, PathRecords
+from .store import Store, Terms
+from .surfaces import inverse_densities
 
 if TYPE_CHECKING:
     from .recording import Experience
@@ -43,7 +43,7 @@ class Layout:
     spp: int
     sets: int  #: independent images
     path_count: int
-    capacity: int  #: vertices that there is room for
+    capacities: tuple[int, ...]  #: records of each kind that there is room for
     kept: Kept  #: without its tables
 
 
@@ -59,8 +59,7 @@ class Outcome:
     response: mi.Spectrum  #: of the sensor [N]
     time: mi.Float  #: of the camera rays [N]
     wavelengths: list  #: of the camera rays; empty in variants without
-    vertices: list  #: numbers of the kept vertices, by fours [4 · capacity]
-    counter: mi.UInt32  #: vertices that wanted room [1]
+    records: list  #: counters and numbers of each kind of record
     last: list  #: slot of the last vertex of each path [N], if vertices are chained
     inverse_densities: list  #: of the direction taken at each vertex [V], likewise
     measure: list  #: weight of each camera sample [N], where pixels have different numbers of them
@@ -74,9 +73,13 @@ class Outcome:
         measure = self.measure[0] if self.measure else 1.0
         return films.Camera(sensor, None, layout.spp, ray, self.response, self.position, put, layout.sets, measure)
 
-    def arrays(self, layout: Layout) -> VertexArrays:
-        """The kept vertices."""
-        return VertexArrays(layout.kept, layout.capacity, self.vertices, self.counter)
+    def kept(self, layout: Layout) -> PathRecords:
+        """What was kept of the paths."""
+        return PathRecords(layout.kept, layout.capacities, self.records)
+
+    def terms(self, scene: mi.Scene, layout: Layout, camera: films.Camera) -> Terms:
+        """What of the light of the paths depends on the scene as it is now."""
+        return Terms(scene, self.kept(layout), camera.ray)
 
 
 def trace_pass(
@@ -97,18 +100,18 @@ def trace_pass(
     """
     with dr.suspend_grad():
         samples = tracer.camera(sensor, films.Pass(layout.spp, seed, 1.0), layout.sets, allocation)
-        arrays = VertexArrays(layout.kept.with_tables(tables), layout.capacity)
-        path = tracer.trace(scene, samples, Store(arrays, layout.path_count), lobes=arrays.kept.attachment.lobes)
+        records = PathRecords(layout.kept.with_tables(tables), layout.capacities)
+        path = tracer.trace(scene, samples, Store(records, layout.path_count), lobes=records.kept.attachment.lobes)
         last = list(path.memory.values())
-        dr.eval(arrays.counter, path.L, path.valid, samples.position, last)
+        dr.eval(records.arrays, path.L, path.valid, samples.position, last)
         images, weights = films.develop_sets(samples, path)
         wavelengths = list(samples.ray.wavelengths) if mi.is_spectral else []
         outcome = Outcome(
             images, weights, path.L, path.valid, samples.position, samples.response, samples.ray.time, wavelengths,
-            arrays.rows, arrays.counter, last, [], [samples.measure] if allocation else [],
+            records.arrays, last, [], [samples.measure] if allocation else [],
         )  # fmt: skip
         if layout.kept.reusable:
-            vertices = arrays.load(samples.ray)
+            vertices = records.vertices(samples.ray)
             outcome.inverse_densities.append(inverse_densities(scene, layout.kept, vertices))
             dr.eval(outcome.inverse_densities)
         return outcome
@@ -117,7 +120,7 @@ def trace_pass(
 def deposit(
     scene: mi.Scene,
     sensor: mi.Sensor,
-    adjoints: Sequence[mi.TensorXf],
+    of_images: Sequence[mi.TensorXf],
     outcome: Outcome,
     *,
     layout: Layout,
@@ -126,34 +129,40 @@ def deposit(
     """Accumulate derivatives of a loss into the scene's parameters.
 
     Args:
-        adjoints: Derivative of the loss by the image of each set. [H, W, C] each
+        of_images: Derivative of the loss by the image of each set. [H, W, C] each
         put: Mitsuba's conversion of a spectral sample to film channels.
     """
     with dr.suspend_grad():
         camera = outcome.camera(sensor, layout, put)
-        δL = dr.select(outcome.valid, films.adjoint_of_sets(camera, adjoints, outcome.weights), 0)
+        δL = dr.select(outcome.valid, films.adjoint_of_sets(camera, of_images, outcome.weights), 0)
         dr.eval(δL)
-        vertices = outcome.arrays(layout).load(camera.ray)
-        adjoint = dr.gather(mi.Spectrum, δL, vertices.lane)
+        terms = outcome.terms(scene, layout, camera)
+        adjoints = [dr.gather(mi.Spectrum, δL, lane) for lane in terms.lanes]
         with dr.resume_grad():
-            light = attached_light(Surfaces(scene, layout.kept, vertices), outcome.L)
-            if dr.grad_enabled(light):
-                dr.backward_from(dr.sum(adjoint * light))
+            for light, adjoint in zip(terms.light(outcome.L), adjoints, strict=True):
+                if dr.grad_enabled(light):
+                    dr.backward_from(dr.sum(adjoint * light))
 
 
-def push(surfaces: Surfaces, outcome: Outcome) -> mi.Spectrum:
-    """Derivative of the light of each vertex along the tangents that the scene's parameters hold, unevaluated. [V]"""
-    light = attached_light(surfaces, outcome.L)
-    tangent = dr.forward_to(light, flags=KEEP_TANGENTS) if dr.grad_enabled(light) else mi.Spectrum(0)
-    return mi.Spectrum(dr.detach(tangent, True))
+def push(terms: Terms, outcome: Outcome) -> list[mi.Spectrum]:
+    """Derivatives of the light of all records along the tangents that the scene's parameters hold, unevaluated."""
+    tangents = []
+    for light in terms.light(outcome.L):
+        tangent = dr.forward_to(light, flags=KEEP_TANGENTS) if dr.grad_enabled(light) else mi.Spectrum(0)
+        tangents.append(mi.Spectrum(dr.detach(tangent, True)))
+    return tangents
 
 
-def sum_over_paths(surfaces: Surfaces, outcome: Outcome, values: Sequence[mi.Spectrum]) -> list[mi.Spectrum]:
-    """Sums over the vertices of each path, of several values of each vertex, in one kernel. [V] → [N] each"""
+def sum_over_paths(terms: Terms, outcome: Outcome, values: Sequence[Sequence[mi.Spectrum]]) -> list[mi.Spectrum]:
+    """Sums over the records of each path, of several values of each record. [V] → [N] each
+
+    Args:
+        values: For each sum, one value of each record of each kind.
+    """
     with dr.suspend_grad():
-        vertices = surfaces.vertices
         totals = [dr.zeros(mi.Spectrum, dr.width(outcome.L)) for _ in values]
-        for total, value in zip(totals, values, strict=True):
-            dr.scatter_add(total, value, vertices.lane, vertices.used)
+        for total, parts in zip(totals, values, strict=True):
+            for part, lane, used in zip(parts, terms.lanes, terms.used, strict=True):
+                dr.scatter_add(total, part, lane, used)
         dr.eval(totals)
         return [dr.select(outcome.valid, total, 0) for total in totals]

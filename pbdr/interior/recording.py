@@ -28,9 +28,8 @@ from .primal import Primal
 from .recorded_pass import Layout, Outcome, Tracer, deposit, push, sum_over_paths, trace_pass
 from .reevaluation import put_values, reevaluate_pass
 from .replay import ReplayBackward, ReplayForward
-from .surfaces import Surfaces
 
-#: Vertices of a path that there is room for before any was counted
+#: Records of a path that there is room for before any was counted
 FIRST_GUESS = 4.0
 
 #: Room beyond the largest count so far, as a factor and as a number; it grows in steps of a quarter of an octave, so
@@ -46,7 +45,7 @@ class Experience:
     """What recordings of an integrator have learned."""
 
     follows_lobes: bool = False  #: whether directions are drawn by the derivatives of lobes
-    density: float | None = None  #: kept vertices per path, the largest number so far
+    densities: dict[str, float] = dataclasses.field(default_factory=dict)  #: records of each kind per path, at most
     frozen: Frozen = dataclasses.field(default_factory=Frozen)
     attached: tuple[str, ...] = ()  #: keys that carried derivatives when it was last asked
     #: By attached keys, and whether everything counts
@@ -247,17 +246,17 @@ class Recording:
         if outcome is not None:
             # Hits are the same for all directions
             camera = outcome.camera(self._sensor, layout, self._tracer.put)
-            surfaces = Surfaces(self._scene, layout.kept, outcome.arrays(layout).load(camera.ray))
+            terms = outcome.terms(self._scene, layout, camera)
         for direction in batch:
             copies = {key: attached_copy(params[key]) for key in direction if key in params}
             with put_values(self._scene, {key: copies[key][1] if key in copies else None for key in direction}):
                 for key, (leaf, _) in copies.items():
                     dr.set_grad(leaf, _tangent(key, leaf, direction[key]))
                 push_tangents(self._scene)
-                pushed.append(self._replay_forward(p) if outcome is None else push(surfaces, outcome))
+                pushed.append(self._replay_forward(p) if outcome is None else push(terms, outcome))
         if outcome is None:
             return pushed
-        return [(camera, δL) for δL in sum_over_paths(surfaces, outcome, pushed)]
+        return [(camera, δL) for δL in sum_over_paths(terms, outcome, pushed)]
 
     def _replay_forward(self, p: films.Pass) -> tuple[films.Camera, mi.Spectrum]:
         """Derivatives of radiance without recorded vertices."""
@@ -281,14 +280,18 @@ class Recording:
         lobes = self._kept.attachment.lobes
         return self._tracer.trace(self._scene, camera, rule, active=active, lobes=lobes)
 
-    def _room(self) -> float:
-        """Vertices per path that there should be room for."""
-        known = self._tracer.experience.density
-        density = FIRST_GUESS if known is None else max(known, 1e-3)
-        return 2 ** (math.ceil(4 * math.log2(density * _MARGIN)) / 4)
+    def _room(self) -> list[float]:
+        """Records per path of each kind that there should be room for."""
+        known = self._tracer.experience.densities
+        expected = [max(known.get(kind, FIRST_GUESS), 1e-3) for kind in self._kept.records]
+        return [2 ** (math.ceil(4 * math.log2(density * _MARGIN)) / 4) for density in expected]
+
+    def _bytes(self, numbers: Sequence[float]) -> float:
+        """Memory of so many records of each kind."""
+        return sum(number * size for number, size in zip(numbers, self._kept.record_bytes.values(), strict=True))
 
     def _plan(self, spp: int, seed: mi.UInt32) -> list[films.Pass]:
-        room = self._room() * self._kept.bytes_per_vertex
+        room = self._bytes(self._room())
         width, height = films.sampled_size(self._sensor.film())
         budget = self._tracer.memory_budget
         cost = self._sets * (films.BYTES_PER_SAMPLE + room)
@@ -302,10 +305,10 @@ class Recording:
         for p in self._passes:
             layout, outcome = (self._layout, self._outcome) if self._outcome else self._record(p)
             count = self._count(outcome)
-            if count > layout.capacity:
-                # More vertices than expected: once more with room for all, or never
+            if not _fits(count, layout):
+                # More than expected: once more with room for all, or never
                 layout, outcome = self._record(p)
-                outcome = outcome if count <= layout.capacity else None
+                outcome = outcome if _fits(count, layout) else None
             yield p, layout, outcome
 
     def _record(self, p: films.Pass) -> tuple[Layout, Outcome]:
@@ -314,9 +317,10 @@ class Recording:
         spp = self._tracer.sampling.spp(self._sensor, p.spp)
         path_count = width * height * spp * self._sets
         room = self._tracer.memory_budget * 2**30 - path_count * films.BYTES_PER_SAMPLE
-        wanted = int(path_count * self._room()) + _SPARE
-        capacity = max(min(wanted, int(room / self._kept.bytes_per_vertex)), 1)
-        layout = Layout(spp, self._sets, path_count, capacity, self._kept.with_tables(None))
+        wanted = [int(path_count * number) + _SPARE for number in self._room()]
+        share = min(room / self._bytes(wanted), 1)
+        capacities = tuple(max(int(share * number), 1) for number in wanted)
+        layout = Layout(spp, self._sets, path_count, capacities, self._kept.with_tables(None))
         tables = self._kept.tables
         allocation = self._allocation.samples(self._sensor, spp, p.seed) if self._allocation else []
         outcome = self._call("trace", layout, trace_pass, mi.UInt32(p.seed), tables, allocation, tracer=self._tracer)
@@ -336,19 +340,21 @@ class Recording:
         for _ in range(2):
             layout, outcome = self._record(p)
             count = self._count(outcome)
-            if count <= layout.capacity:
+            if _fits(count, layout):
                 return layout, outcome
         raise InputError(
-            f"sensor '{self._sensor.id()}': {count} vertices of paths that are to be reevaluated or allocated need "
-            f"{count * self._kept.bytes_per_vertex / 2**30:.2g} GiB, more than the 'memory_budget' of "
+            f"sensor '{self._sensor.id()}': paths that are to be reevaluated or allocated need "
+            f"{self._bytes(count) / 2**30:.2g} GiB, more than the 'memory_budget' of "
             f"{self._tracer.memory_budget:g} GiB holds"
         )
 
-    def _count(self, outcome: Outcome) -> int:
-        """How many vertices wanted room, which is remembered."""
-        count = int(outcome.counter[0])
-        self._tracer.experience.density = max(self._tracer.experience.density or 0, count / dr.width(outcome.L))
-        return count
+    def _count(self, outcome: Outcome) -> list[int]:
+        """How many records of each kind wanted room, which is remembered."""
+        counts = [int(forth[0]) + int(back[0]) for forth, back, *_ in outcome.records]
+        known = self._tracer.experience.densities
+        for kind, count in zip(self._kept.records, counts, strict=True):
+            known[kind] = max(known.get(kind, 0), count / dr.width(outcome.L))
+        return counts
 
     def _call(self, name: str, layout: Layout, function: Callable, *arguments, **fixed):
         """Call one of the two kernels of a pass, frozen where that works."""
@@ -363,6 +369,10 @@ class Recording:
             dr.eval(primal.L, primal.valid, primal.memory, δL)
             rule = ReplayBackward(primal, δL)
             self._trace(camera, rule, active=rule.active)
+
+
+def _fits(counts: Sequence[int], layout: Layout) -> bool:
+    return all(count <= capacity for count, capacity in zip(counts, layout.capacities, strict=True))
 
 
 def _tangent(key: str, leaf: dr.ArrayBase, value: object) -> dr.ArrayBase:

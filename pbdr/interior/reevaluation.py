@@ -89,7 +89,7 @@ def reevaluate_pass(
     """
     with dr.suspend_grad():
         camera = outcome.camera(sensor, layout, put)
-        vertices = outcome.arrays(layout).load(camera.ray)
+        vertices = outcome.kept(layout).vertices(camera.ray)
         surfaces = Surfaces(scene, layout.kept, vertices)
         arriving, lit = surfaces.arriving(by_direction=True)
         own = surfaces.emission() + dr.select(lit, surfaces.turned(lit) * arriving, 0)

@@ -6,7 +6,7 @@ import drjit as dr
 import mitsuba as mi
 
 from ..geometry.motion import material_point
-from ..transport.emitter import emission_toward, sky
+from ..transport.emitter import emission_toward
 from ..transport.lobes import null_transmission
 from ..transport.vertices import Kept, StoredVertices
 
@@ -25,11 +25,6 @@ class Surfaces:
         """Light toward the previous vertex, weighted against emitter sampling there. [V]"""
         mis = self.fields["mis"]
         return mis * self.si.emitter(self.scene).eval(self.si, mis > 0)
-
-    def sky(self, d: mi.Vector3f) -> mi.Spectrum:
-        """Radiance of the environment in directions. [V]"""
-        ray = self.vertices.ray
-        return sky(self.scene.environment(), d, ray.wavelengths, ray.time, self.vertices.used)
 
     def arriving(self, *, by_direction: bool = False) -> tuple[mi.Spectrum, mi.Bool]:
         """Weighted light from the emitter samples, and where there is any. [V]

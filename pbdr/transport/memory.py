@@ -35,6 +35,7 @@ class Vertex:
     ahead: mi.Vector3f | None = None  #: direction in which the path goes on [N]
     lobe: mi.UInt32 | None = None  #: kind of the BSDF sample that led there [N]
     lobe_samples: tuple[mi.Float, mi.Point2f] | None = None  #: its random numbers [N]
+    si: mi.SurfaceInteraction3f | None = None  #: the point itself [N]
     weight: mi.Spectrum | None = None  #: what it multiplies the throughput with; 0 where the path ends [N]
 
 

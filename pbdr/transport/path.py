@@ -157,7 +157,7 @@ def trace_path(
         # Hand over to the rule
         with dr.resume_grad(when=rule.attached):
             state.L = rule.gather(state.L, light.total)
-            rule.record(state.memory, state.count, _vertex(state, light, bounce), state.active)
+            rule.record(state.memory, state.count, _vertex(state, surface, light, bounce), state.active)
             state.β *= bounce.weight
             if dr.hint(rule.attached, mode="scalar"):
                 sampled = LobeSample(scene, bounce.bs.sampled_type, *bounce.samples) if traits.delta_bsdfs else None
@@ -269,12 +269,12 @@ def _bounce(
         return _Bounce(pi, ray, active, weight, bs, samples, η)
 
 
-def _vertex(state: _State, light: _Light, bounce: _Bounce) -> Vertex:
+def _vertex(state: _State, surface: SurfacePoint, light: _Light, bounce: _Bounce) -> Vertex:
     """What rules may keep of this vertex."""
     return Vertex(
         state.pi, state.active, state.ray.o, state.ray.d, state.β, light.mis, light.sample, state.L,
         emitter=light.emitter, light=light.sampled, ahead=bounce.ray.d, lobe=bounce.bs.sampled_type,
-        lobe_samples=bounce.samples, weight=dr.select(bounce.active, bounce.weight, 0),
+        lobe_samples=bounce.samples, si=surface.si, weight=dr.select(bounce.active, bounce.weight, 0),
     )  # fmt: skip
 
 

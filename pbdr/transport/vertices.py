@@ -1,4 +1,4 @@
-"""Vertices of all paths in arrays without gaps, written by the path loop in the order of arrival."""
+"""What recordings keep of all paths: vertices, and the light of emitters."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from ..geometry.edges import has_instances
 from ..packing import outline, pack, unpack
 from .memory import Vertex
 from .path import Traits
+from .records import NONE, PACKET, Records, row_count
 
-#: Stands for "no vertex" in a path's chain of vertices
-NONE = 0xFFFFFFFF
+#: Kinds of records, as :attr:`Kept.records` calls them
+KINDS = VERTICES, LIGHTS = "vertices", "lights"
 
 
 @dataclasses.dataclass(frozen=True)
 class Kept:
-    """Which vertices are kept, and what of them."""
+    """What is kept of paths: vertices, and where possible in their place the light of emitters that they meet."""
 
     attachment: Attachment
     delta_bsdfs: bool  #: random numbers of specular lobes are needed
@@ -43,17 +44,19 @@ class Kept:
         return outline(self) if tables is None else unpack(self, tables)
 
     @property
-    def distant(self) -> bool:
-        """Whether directions are enough, because nothing but the environment carries derivatives."""
-        return self.attachment.distant and not self.reusable
+    def lights_apart(self) -> bool:
+        """Whether light that comes from attached emitters is recorded by itself."""
+        return self.attachment.emitters.any and self.attachment.flat_lamps and not self.reusable
 
     @property
-    def fields(self) -> dict[str, type]:
-        """Names of what is kept, with types."""
-        if self.distant:
-            return {
-                "lane": mi.UInt32, "d": mi.Vector3f, "seen": mi.Spectrum, "light_d": mi.Vector3f, "lit": mi.Spectrum,
-            }  # fmt: skip
+    def records(self) -> dict[str, dict[str, type]]:
+        """Names of what is kept, with types, of each kind of record."""
+        lights = {}
+        if self.lights_apart:
+            light = {"lane": mi.UInt32, "emitter": mi.UInt32, "place": mi.Vector3f, "weight": mi.Spectrum}
+            lights = {LIGHTS: light}
+        if lights and not self.attachment.surfaces.any:
+            return lights
         fields = {
             "lane": mi.UInt32, "t": mi.Float, "prim_uv": mi.Point2f, "prim_index": mi.UInt32, "shape": mi.UInt32,
             "o": mi.Point3f, "d": mi.Vector3f, "light_d": mi.Vector3f,
@@ -64,7 +67,7 @@ class Kept:
             fields |= {"ahead": mi.Vector3f, "collected": mi.Spectrum}
         if self.attachment.surfaces.any and self.delta_bsdfs:
             fields |= {"lobe": mi.UInt32, "lobe_sample_1": mi.Float, "lobe_sample_2": mi.Point2f}
-        if self.attachment.emitters.any:
+        if self.attachment.emitters.any and not lights:
             fields |= {
                 "throughput": mi.Spectrum, "mis": mi.Float, "scale": mi.Float, "emitter": mi.UInt32,
                 "light_p": mi.Point3f, "light_n": mi.Normal3f, "light_uv": mi.Point2f, "light_dist": mi.Float,
@@ -73,25 +76,29 @@ class Kept:
             fields |= {"light": mi.Spectrum}
         if self.reusable:
             fields |= {"previous": mi.UInt32, "weight": mi.Spectrum}
-        return fields
+        return {VERTICES: fields} | lights
 
     @property
-    def bytes_per_vertex(self) -> int:
-        """Memory of one vertex."""
-        return sum(4 * (1 if dr.depth_v(kind) == 1 else dr.size_v(kind)) for kind in self.fields.values())
+    def record_bytes(self) -> dict[str, int]:
+        """Memory of one record of each kind."""
+        return {kind: 4 * PACKET * row_count(fields) for kind, fields in self.records.items()}
 
     def wants(self, vertex: Vertex) -> mi.Bool:
         """Whether light at a vertex depends on what carries derivatives, or may depend on anything at all. [N]"""
         if self.reusable:
             seen = (vertex.mis > 0) & (vertex.emitter != None)  # noqa: E711 (element-wise)
             return vertex.active & (seen | (vertex.light.scale > 0) | (dr.max(vertex.weight) > 0))
-        wanted = mi.Bool(False)
-        if self.attachment.surfaces.any:
-            shape = dr.reinterpret_array(mi.UInt32, vertex.pi.shape)
-            wanted |= vertex.pi.is_valid() & self.attachment.surfaces.has(shape)
+        wanted = self.scatters(vertex)
         if self.attachment.emitters.any:
-            wanted |= self.is_lit(vertex) | self.sees(vertex)
-        return vertex.active & wanted
+            wanted |= vertex.active & (self.is_lit(vertex) | self.sees(vertex))
+        return wanted
+
+    def scatters(self, vertex: Vertex) -> mi.Bool:
+        """Whether the surface at a vertex carries derivatives. [N]"""
+        if not self.attachment.surfaces.any:
+            return mi.Bool(False)
+        shape = dr.reinterpret_array(mi.UInt32, vertex.pi.shape)
+        return vertex.active & vertex.pi.is_valid() & self.attachment.surfaces.has(shape)
 
     def is_lit(self, vertex: Vertex) -> mi.Bool:
         """Whether the emitter sample at a vertex found an emitter that carries derivatives. [N]"""
@@ -104,26 +111,28 @@ class Kept:
         return (vertex.mis > 0) & (seen != 0) & self.attachment.emitters.has(seen)
 
 
-class VertexArrays:
-    """Room for a number of vertices, and a counter that goes on where the room ends.
+class PathRecords:
+    """What a pass keeps of all its paths."""
 
-    Four numbers of a vertex lie side by side, so that one instruction stores them.
-    """
-
-    def __init__(self, kept: Kept, capacity: int, rows: list[mi.Float] | None = None, counter=None):
+    def __init__(self, kept: Kept, capacities: Sequence[int], arrays: Sequence[list] | None = None):
         """Make room, or take what is there.
 
         Args:
-            capacity: Vertices that there is room for.
-            rows: All numbers of ``kept.fields``, by fours. [4 · capacity] each
-            counter: Vertices that wanted room. [1]
+            capacities: Records of each kind that there is room for.
+            arrays: Of each kind of ``kept.records``.
         """
-        self.kept, self.capacity = kept, capacity
-        self.rows = rows or [dr.empty(mi.Float, 4 * capacity) for _ in range(-(-kept.bytes_per_vertex // 16))]
-        self.counter = dr.opaque(mi.UInt32, 0) if counter is None else counter
+        self.kept = kept
+        arrays = arrays or [None] * len(capacities)
+        kinds = zip(kept.records.items(), capacities, arrays, strict=True)
+        self._kinds = {kind: Records(fields, capacity, found) for (kind, fields), capacity, found in kinds}
+
+    @property
+    def arrays(self) -> list[list]:
+        """Counters and numbers of each kind."""
+        return [records.arrays for records in self._kinds.values()]
 
     def append(self, vertex: Vertex, lane: mi.UInt32, previous: mi.UInt32) -> mi.UInt32:
-        """Keep the vertices that are wanted.
+        """Keep what is wanted of a vertex.
 
         Args:
             lane: Of their paths. [N]
@@ -132,44 +141,30 @@ class VertexArrays:
         Returns:
             The slot of the last vertex kept of each path, ``NONE`` where there is none. [N]
         """
-        active = self.kept.wants(vertex)
-        slot = dr.scatter_inc(self.counter, mi.UInt32(0), active)
-        active &= slot < self.capacity
-        values = _values(vertex, lane) | {"previous": previous}
-        if self.kept.distant:
-            throughput = vertex.throughput
-            values["seen"] = dr.select(self.kept.sees(vertex), throughput * vertex.mis, 0)
-            values["lit"] = dr.select(self.kept.is_lit(vertex), throughput * vertex.light.turned, 0)
-        numbers = [
-            dr.reinterpret_array(mi.Float, dr.detach(part)) if dr.is_integral_v(part) else dr.detach(part)
-            for name in self.kept.fields
-            for part in _components(values[name])
-        ]
-        for k, row in enumerate(self.rows):
-            four = [*numbers[4 * k : 4 * k + 4], 0, 0, 0][:4]
-            dr.scatter(row, mi.Vector4f(*four), slot, active)
-        return dr.select(active, slot, previous)
+        if lights := self._kinds.get(LIGHTS):
+            active = vertex.active & self.kept.is_lit(vertex)
+            lights.append(_lit(vertex) | {"lane": lane}, active)
+            active = vertex.active & self.kept.sees(vertex)
+            lights.append(_seen(vertex) | {"lane": lane}, active, backwards=True)
+        if not (vertices := self._kinds.get(VERTICES)):
+            return previous
+        wanted = self.kept.scatters(vertex) if lights else self.kept.wants(vertex)
+        slot = vertices.append(_values(vertex, lane) | {"previous": previous}, wanted)
+        return dr.select(slot != NONE, slot, previous)
 
-    def load(self, camera_ray: mi.Ray3f) -> StoredVertices:
-        """All of the room, with what is in it.
+    def vertices(self, camera_ray: mi.Ray3f) -> StoredVertices | None:
+        """The vertices, if any are kept.
 
         Args:
             camera_ray: Of each path, for time and wavelengths.
         """
-        index = dr.arange(mi.UInt32, self.capacity)
-        used = index < dr.gather(mi.UInt32, self.counter, dr.zeros(mi.UInt32, self.capacity))
-        # What was there before the first vertex is of no type: not even a pointer may be followed
-        numbers = [number for row in self.rows for number in dr.gather(mi.Vector4f, row, index, used)]
-        fields = {}
-        for name, kind in self.kept.fields.items():
-            types = _parts(kind)
-            parts = [
-                dr.reinterpret_array(part, number) if dr.is_integral_v(part) else number
-                for part, number in zip(types, numbers, strict=False)
-            ]
-            del numbers[: len(types)]
-            fields[name] = parts[0] if dr.depth_v(kind) == 1 else kind(*parts)
-        return StoredVertices.of(fields, used, camera_ray)
+        records = self._kinds.get(VERTICES)
+        return StoredVertices.of(*records.load(), camera_ray) if records else None
+
+    def lights(self, camera_ray: mi.Ray3f) -> StoredLights | None:
+        """Light that comes from emitters, if it is kept by itself."""
+        records = self._kinds.get(LIGHTS)
+        return StoredLights.of(*records.load(), camera_ray) if records else None
 
 
 @dr.syntax
@@ -192,16 +187,8 @@ def sum_along_paths(own: mi.Spectrum, factor: mi.Spectrum, previous: mi.UInt32, 
     return X
 
 
-def _parts(kind: type) -> list[type]:
-    return [kind] if dr.depth_v(kind) == 1 else [dr.value_t(kind)] * dr.size_v(kind)
-
-
-def _components(value: object) -> list:
-    return [value] if dr.depth_v(value) == 1 else list(value)
-
-
 def _values(vertex: Vertex, lane: mi.UInt32) -> dict:
-    """What a vertex consists of, by the names of ``Kept.fields``."""
+    """What a vertex consists of, by the names of ``Kept.records``."""
     pi, light = vertex.pi, vertex.light
     number = dr.reinterpret_array
     return {
@@ -214,6 +201,26 @@ def _values(vertex: Vertex, lane: mi.UInt32) -> dict:
         "light_n": light.ds.n, "light_uv": light.ds.uv, "light_dist": light.ds.dist,
         "emitter": number(mi.UInt32, light.ds.emitter), "weight": vertex.weight,
     }  # fmt: skip
+
+
+def _lit(vertex: Vertex) -> dict:
+    """Light of an emitter sample, likewise."""
+    ds = vertex.light.ds
+    place = dr.select(_is_distant(ds.emitter), ds.d, mi.Vector3f(ds.uv.x, ds.uv.y, -dr.dot(ds.d, ds.n)))
+    weight = vertex.throughput * vertex.light.turned
+    return {"emitter": dr.reinterpret_array(mi.UInt32, ds.emitter), "place": place, "weight": weight}
+
+
+def _seen(vertex: Vertex) -> dict:
+    """Light of an emitter that the path met, likewise."""
+    si, emitter = vertex.si, vertex.emitter
+    place = dr.select(si.is_valid(), mi.Vector3f(si.uv.x, si.uv.y, si.wi.z), vertex.d)
+    weight = vertex.throughput * vertex.mis
+    return {"emitter": dr.reinterpret_array(mi.UInt32, emitter), "place": place, "weight": weight}
+
+
+def _is_distant(emitter: mi.EmitterPtr) -> mi.Bool:
+    return mi.has_flag(emitter.flags(), mi.EmitterFlags.Infinite)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,25 +239,14 @@ class StoredVertices:
         """Put hits and rays together."""
         lane = fields["lane"]
         pi = dr.zeros(mi.PreliminaryIntersection3f, dr.width(lane))
-        if "t" in fields:
-            pi.t, pi.prim_uv, pi.prim_index = fields["t"], fields["prim_uv"], fields["prim_index"]
-            pi.shape = dr.reinterpret_array(mi.ShapePtr, fields["shape"])
+        pi.t, pi.prim_uv, pi.prim_index = fields["t"], fields["prim_uv"], fields["prim_index"]
+        pi.shape = dr.reinterpret_array(mi.ShapePtr, fields["shape"])
         if "instance" in fields:
             pi.instance = dr.reinterpret_array(mi.ShapePtr, fields["instance"])
             pi.shape_index = fields["shape_index"]
-        pi.valid = used & ("t" in fields) & (pi.t < dr.inf)
-        time, wavelengths = (
-            dr.gather(type(value), value, lane) if dr.width(value) > 1 else value
-            for value in (camera_ray.time, camera_ray.wavelengths)
-        )
-        return cls(
-            lane,
-            used,
-            pi,
-            mi.Ray3f(fields.get("o", mi.Point3f(0)), fields["d"], time, wavelengths),
-            fields["light_d"],
-            fields,
-        )
+        pi.valid = used & (pi.t < dr.inf)
+        ray = mi.Ray3f(fields["o"], fields["d"], *_of_lanes(camera_ray, lane))
+        return cls(lane, used, pi, ray, fields["light_d"], fields)
 
     def direction_sample(self) -> mi.DirectionSample3f:
         """The emitter samples, as far as their radiance depends on them. [V]"""
@@ -260,3 +256,37 @@ class StoredVertices:
         ds.time = self.ray.time
         ds.emitter = dr.reinterpret_array(mi.EmitterPtr, f["emitter"])
         return ds
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredLights:
+    """Light of emitters read back, detached."""
+
+    lane: mi.UInt32  #: of the path [V]
+    used: mi.Bool  #: whether there is any at all [V]
+    emitter: mi.EmitterPtr  #: where it comes from [V]
+    si: mi.SurfaceInteraction3f  #: the place that it comes from, as far as emitters ask for it [V]
+    weight: mi.Spectrum  #: its share of radiance along the path, for emitted radiance 1 [V]
+
+    @classmethod
+    def of(cls, fields: dict, used: mi.Bool, camera_ray: mi.Ray3f) -> StoredLights:
+        """Make places: texture coordinates and the side of a surface, or a direction into the distance."""
+        lane, place = fields["lane"], fields["place"]
+        emitter = dr.reinterpret_array(mi.EmitterPtr, fields["emitter"])
+        si = dr.zeros(mi.SurfaceInteraction3f, dr.width(lane))
+        si.uv = mi.Point2f(place.x, place.y)
+        si.wi = dr.select(_is_distant(emitter), -place, mi.Vector3f(0, 0, place.z))
+        si.time, si.wavelengths = _of_lanes(camera_ray, lane)
+        return cls(lane, used, emitter, si, fields["weight"])
+
+    def emission(self) -> mi.Spectrum:
+        """What the emitters as they are now add to the radiance of each path, attached. [V]"""
+        return dr.select(self.used, self.weight * self.emitter.eval(self.si, self.used), 0)
+
+
+def _of_lanes(camera_ray: mi.Ray3f, lane: mi.UInt32) -> tuple[mi.Float, mi.Wavelength]:
+    """Time and wavelengths of the paths that records belong to. [V]"""
+    return tuple(
+        dr.gather(type(value), value, lane) if dr.width(value) > 1 else value
+        for value in (camera_ray.time, camera_ray.wavelengths)
+    )

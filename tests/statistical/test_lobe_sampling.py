@@ -15,6 +15,7 @@ from pbdr.compare.statistics import Estimate, assert_unbiased
 from pbdr.errors import InputError
 from pbdr.scene import load_scene
 from pbdr.transport.tangents import attached_copy
+from pbdr.transport.vertices import KINDS
 
 from .interior_cases import _ball
 
@@ -103,7 +104,7 @@ def test_recordings_follow_lobes_as_well(name, memory_budget):
     plain = integrator(derivative_sampling=False)
     for k in range(3):
         seed = dr.opaque(mi.UInt32, 70 + k)
-        estimators[1].experience.density = 0.01
+        estimators[1].experience.densities = dict.fromkeys(KINDS, 0.01)
         found = []
         for estimator in (*estimators, plain):
             leaf = attach(scene, key)

@@ -12,8 +12,9 @@ from pbdr.compare.estimators import smooth_adjoint
 from pbdr.compare.statistics import assert_unbiased
 from pbdr.interior import recording as recordings
 from pbdr.transport.tangents import attached_copy
+from pbdr.transport.vertices import KINDS, VERTICES
 
-from .interior_cases import MOVING, STILL, stage
+from .interior_cases import MOVING, STILL, _spot, stage
 
 SPP = 16
 
@@ -80,6 +81,38 @@ def test_equals_replay_of_an_environment_beside_a_lamp():
     assert_equals_replay(stage(lamp=None, light=sky, ball=lamp), "light.radiance.value")
 
 
+@pytest.mark.parametrize("spot", [False, True])
+def test_equals_replay_of_many_lamps(spot):
+    """Textures and constants, in view from both sides, all attached, with a surface and without."""
+    texels = mi.Bitmap(np.random.default_rng(3).uniform(1, 4, (3, 5, 3)).astype(np.float32))
+    shining = {"type": "area", "radiance": {"type": "bitmap", "bitmap": texels, "raw": True}}
+    glowing = {"type": "area", "radiance": {"type": "rgb", "value": [3.0, 2.0, 1.0]}}
+    T = mi.ScalarTransform4f
+    away = T().translate([-0.6, 0.5, 0.6]).rotate([1, 0, 0], 60).scale(0.3)
+    scene = stage(
+        lamp={"type": "cube", "to_world": T().translate([0.6, 0.6, 0.6]).scale(0.2), "emitter": shining},
+        sheet={"type": "rectangle", "to_world": away, "emitter": shining},
+        ball={"type": "sphere", "radius": 0.2, "center": [0, -0.4, 0.5], "emitter": glowing},
+        sky={"type": "constant", "radiance": {"type": "rgb", "value": [0.5, 0.6, 0.7]}},
+        **({"light": _spot()} if spot else {}),
+    )
+    estimator, adjoint = integrator(), adjoint_of(scene)
+    lamps = ["lamp.emitter.radiance.data", "sheet.emitter.radiance.data", "ball.emitter.radiance.value"]
+    lamps += ["sky.radiance.value"] + ["light.intensity.value"] * spot
+    for keys in (lamps, [*lamps, "floor.bsdf.reflectance.data"]):
+        gradients = []
+        for record in (False, True):
+            leaves = [attach(scene, key) for key in keys]
+            if record:
+                pbdr.record(estimator, scene, 0, seed=seed(3), spp=SPP).backward([adjoint])
+            else:
+                estimator.render_backward(scene, mi.traverse(scene), adjoint, 0, seed(3), SPP)
+            gradients.append([np.array(dr.grad(leaf)) for leaf in leaves])
+        for expected, found in zip(*gradients, strict=True):
+            assert np.abs(expected).max() > 0
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("key", ["red.reflectance.value", "light.emitter.radiance.value"])
 def test_equals_replay_with_wavelengths(key):
     mi.set_variant("llvm_ad_spectral")
@@ -104,7 +137,7 @@ def test_forward_and_backward_are_transposes(name, memory_budget):
     scene = build()
     estimators = [integrator(memory_budget=memory_budget) for _ in range(2)]
     for estimator in estimators:
-        estimator.experience.density = 0.5
+        estimator.experience.densities = dict.fromkeys(KINDS, 0.5)
     adjoint = adjoint_of(scene)
     backward, _ = recorded(scene, direction.key, estimators[0], adjoint)
     leaf = attach(scene, direction.key)
@@ -154,11 +187,11 @@ def test_too_many_vertices_for_the_first_guess(monkeypatch):
     monkeypatch.setattr(recordings, "_SPARE", 1)
     build, direction = STILL["diffuse texture"]
     scene, estimator, adjoint = build(), integrator(), adjoint_of(build())
-    estimator.experience.density = 0.01
+    estimator.experience.densities = dict.fromkeys(KINDS, 0.01)
     expected = replayed(scene, direction.key, estimator, adjoint)
     found, _ = recorded(scene, direction.key, estimator, adjoint)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
-    assert estimator.experience.density > 0.5
+    assert estimator.experience.densities[VERTICES] > 0.5
 
 
 @pytest.mark.parametrize("known", [0.01, 4.0])
@@ -173,7 +206,7 @@ def test_little_memory_means_more_passes(known):
     adjoint = adjoint_of(scene)
     large = [recorded_sum(scene, key, integrator(), adjoint, k) for k in range(8)]
     small = integrator(memory_budget=12 * 12 * SPP * 200 / 2**30)
-    small.experience.density = known
+    small.experience.densities = dict.fromkeys(KINDS, known)
     samples = [recorded_sum(scene, key, small, adjoint, 1000 + k) for k in range(8)]
     assert np.mean(samples) == pytest.approx(np.mean(large), abs=4 * np.hypot(np.std(samples), np.std(large)) / 8**0.5)
 

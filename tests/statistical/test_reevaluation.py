@@ -13,6 +13,7 @@ import pytest
 import pbdr
 from pbdr.compare.statistics import Criteria, compare_blocks
 from pbdr.errors import InputError
+from pbdr.transport.vertices import KINDS
 
 from .interior_cases import STILL, _ball, _lit
 
@@ -150,7 +151,7 @@ def test_many_directions_are_many_derivatives(memory_budget):
     """More than one kernel takes, and with less memory than the vertices need."""
     build, direction = STILL["diffuse texture"]
     scene, estimator = build(), integrator(memory_budget=memory_budget)
-    estimator.experience.density = 0.5
+    estimator.experience.densities = dict.fromkeys(KINDS, 0.5)
     params = mi.traverse(scene)
     keys = [direction.key, "lamp.emitter.radiance.value"]
     for key in keys:
@@ -242,11 +243,11 @@ def test_bad_input():
 
 def test_more_vertices_than_expected():
     scene, estimator = _lit({"type": "constant"}), integrator()
-    estimator.experience.density = 0.1
+    estimator.experience.densities = dict.fromkeys(KINDS, 0.1)
     recording = pbdr.record(estimator, scene, 0, spp=16, seed=seed(0), reusable=True)
     np.testing.assert_allclose(recording.reevaluate({})[0], recording.images[0], rtol=1e-5, atol=1e-6)
-    estimator.experience = dataclasses.replace(estimator.experience, density=1e-3)
+    estimator.experience = dataclasses.replace(estimator.experience, densities=dict.fromkeys(KINDS, 1e-3))
     small = integrator(memory_budget=20 * 16 * 16 * 140 / 2**30)
-    small.experience.density = 1e-3
-    with pytest.raises(InputError, match="vertices of paths that are to be reevaluated or allocated need"):
+    small.experience.densities = dict.fromkeys(KINDS, 1e-3)
+    with pytest.raises(InputError, match="paths that are to be reevaluated or allocated need"):
         pbdr.record(small, scene, 0, spp=16, seed=seed(0), reusable=True)
