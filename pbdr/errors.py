@@ -31,26 +31,47 @@ class NonFiniteError(ArithmeticError):
     """A loss or gradient stayed non-finite for several steps in a row; the command line exits with code 3."""
 
 
+def require_type(name: str, value: object, kind: type, hint: str = "") -> None:
+    """Refuse an argument of another type.
+
+    Args:
+        hint: Ends the sentence.
+
+    Example:
+        >>> require_type("seed", "one", int)
+        Traceback (most recent call last):
+        pbdr.errors.InputError: 'seed' must be of type int, got a str
+    """
+    if not isinstance(value, kind):
+        raise InputError(f"'{name}' must be of type {kind.__name__}, got a {type(value).__name__}{hint}")
+
+
 def raise_interrupt(error: BaseException) -> None:
     """Raise ``KeyboardInterrupt`` if that is what an error came from, and nothing otherwise.
 
     Ctrl-C while a loop, a frozen function or a rendering is being recorded leaves Dr.Jit as a ``RuntimeError``; whoever
     catches one and goes on would ignore the user.
     """
+    _raise_cause(error, KeyboardInterrupt)
+
+
+def _raise_cause(error: BaseException, kind: type[BaseException]) -> None:
+    """Raise what an error came from, if that is of the given kind."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, KeyboardInterrupt):
-            raise KeyboardInterrupt from error
+        if isinstance(cause, kind):
+            raise kind(*cause.args) from error
         cause = cause.__cause__
 
 
 @contextlib.contextmanager
-def interrupts_unwrapped() -> Iterator[None]:
-    """Let Ctrl-C leave as ``KeyboardInterrupt``, whatever Dr.Jit has made of it."""
+def unwrapped() -> Iterator[None]:
+    """Let Ctrl-C leave as ``KeyboardInterrupt`` and refusals as ``InputError``, whatever Dr.Jit has made of them."""
     try:
         yield
     except RuntimeError as error:
         raise_interrupt(error)
+        _raise_cause(error, InputError)
         raise
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,13 +10,13 @@ import drjit as dr
 import mitsuba as mi
 
 from .capabilities import is_own
-from .errors import InputError, suggestion
+from .errors import InputError, require_type, suggestion
 from .interior.allocation import PixelAllocation
 from .interior.control_variates import ControlVariate
 from .interior.recording import Request
 from .scene import select_sensor
 from .scene_parameters import require_attachable, scene_parameters
-from .seeds import derive_seed
+from .seeds import derive_seed, require_samples
 from .transport.tangents import attached_copy
 
 if TYPE_CHECKING:
@@ -118,8 +117,10 @@ def record(
         >>> recording = pbdr.record(integrator, scene, 0, spp=16, seed=0)
         >>> recording.backward([recording.images[0] - target])
     """
-    if spp < 0 or images < 1:
-        raise InputError(f"'spp' must be at least 0 and 'images' at least 1, got {spp} and {images}")
+    require_samples(spp, least=0)
+    _require_tools(integrator, memory)
+    if images < 1:
+        raise InputError(f"'images' must be at least 1, got {images}")
     (sensor,) = _sensors(scene, sensor)
     if not is_own(integrator):
         return None
@@ -160,13 +161,14 @@ def step(
         >>> done = pbdr.step(scene, optimizer, 0, lambda image: dr.mean(dr.square(image - target)), spp=16, seed=0)
         >>> optimizer.step()
     """
-    if not isinstance(spp, numbers.Integral) or spp < 1:
-        raise InputError(f"'spp' must be a whole number of at least 1, got {spp}")
-    integrator = integrator or mi.load_dict({"type": "pbdr"})
-    if not isinstance(integrator, mi.Integrator):
-        raise InputError(f"'integrator' must be a mi.Integrator, got a {type(integrator).__name__}")
+    require_samples(spp)
+    integrator = mi.load_dict({"type": "pbdr"}) if integrator is None else integrator
+    _require_tools(integrator, memory)
     sensors = _sensors(scene, sensors)
     losses = list(loss) if isinstance(loss, Sequence) else [loss] * len(sensors)
+    for one in losses:
+        if not callable(one):
+            raise InputError(f"a loss must be a function of an image, got a {type(one).__name__}")
     if len(losses) != len(sensors):
         raise InputError(f"there are {len(sensors)} sensors but {len(losses)} losses")
     params = scene_parameters(scene)
@@ -263,8 +265,18 @@ def _loss(function: Loss, image: mi.TensorXf) -> mi.TensorXf | mi.Float:
 
 def _sensors(scene: mi.Scene, wanted: int | str | mi.Sensor | Sequence) -> list[mi.Sensor]:
     """The sensors that positions and ids mean."""
+    require_type("scene", scene, mi.Scene, "; pbdr.scene.load_scene loads one")
     several = wanted if isinstance(wanted, Sequence) and not isinstance(wanted, str) else [wanted]
-    return [select_sensor(scene, one) if isinstance(one, int | str) else one for one in several]
+    sensors = [select_sensor(scene, one) if isinstance(one, int | str) else one for one in several]
+    for sensor in sensors:
+        require_type("sensor", sensor, mi.Sensor)
+    return sensors
+
+
+def _require_tools(integrator: mi.Integrator, memory: Memory | None) -> None:
+    require_type("integrator", integrator, mi.Integrator, "; pbdr.integrators.make_integrator makes one")
+    if memory is not None:
+        require_type("memory", memory, Memory, "; pbdr.Memory() makes one")
 
 
 def _require_parameter(params: mi.SceneParameters, key: str, value: object) -> None:

@@ -21,6 +21,9 @@ from .scene_parameters import describe_parameters as describe_parameters
 from .scene_parameters import find_parameters as find_parameters
 from .scene_parameters import scene_parameters as scene_parameters
 
+#: Pixels of a film at most: Dr.Jit counts the numbers of an image, several for each pixel, in 32 bits
+_MOST_PIXELS = 2**29
+
 #: Values for the ``<default>`` parameters of a scene file, by name
 Overrides = Mapping[str, str | float | bool]
 
@@ -35,6 +38,8 @@ def locate_scene(source: str | Path) -> Path:
         >>> locate_scene("cornell_box").name
         'scene.xml'
     """
+    if not isinstance(source, str | Path):
+        raise InputError(f"a scene must be a file, a folder or a bundled scene's name, got a {type(source).__name__}")
     path = Path(source)
     if path.is_dir() and (path / "scene.xml").is_file():
         return path / "scene.xml"
@@ -82,8 +87,14 @@ def load_scene(source: str | Path, overrides: Overrides | None = None, float_tex
     _check_overrides(path, overrides)
     scene, state = _load(path, overrides, promoted=frozenset())
     for sensor in scene.sensors():
-        if 0 in sensor.film().crop_size():
+        width, height = sensor.film().crop_size()
+        if width * height == 0:
             raise InputError(f"{path}: the film of the sensor '{sensor.id()}' has no pixels")
+        if width * height > _MOST_PIXELS:
+            raise InputError(
+                f"{path}: the film of the sensor '{sensor.id()}' has {width} × {height} pixels; allowed: "
+                f"{_MOST_PIXELS} altogether"
+            )
     patterns = list(float_textures)
     if not patterns:
         return scene

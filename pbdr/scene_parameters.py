@@ -10,7 +10,7 @@ import drjit as dr
 import mitsuba as mi
 import numpy as np
 
-from .errors import InputError, suggestion
+from .errors import InputError, require_type, suggestion
 from .material_parameters import material_obstacle, normal_obstacle, obstacle_at_end, texcoord_obstacle
 
 #: Sensors and their parameters that pbdr's integrators attach although Mitsuba marks them as not differentiable
@@ -52,6 +52,7 @@ def scene_parameters(scene: mi.Object) -> mi.SceneParameters:
     Those that hold nothing are left out, such as the absorption of a ``hair`` that is coloured by pigments: Mitsuba
     fails where it goes through all parameters.
     """
+    require_type("scene", scene, mi.Object, "; pbdr.scene.load_scene loads one")
     parameters = mi.traverse(scene)
     for key in [key for key, (value, *_) in parameters.properties.items() if value is None]:
         del parameters[key]

@@ -1,8 +1,20 @@
-"""Seeds: the only way by which randomness enters."""
+"""Seeds, the only way by which randomness enters, and numbers of samples."""
 
 from __future__ import annotations
 
 import hashlib
+import numbers
+
+from .errors import InputError
+
+#: Samples per pixel at most: Mitsuba counts them in 32 bits
+MOST_SAMPLES = 2**32 - 1
+
+
+def require_samples(spp: int, least: int = 1, name: str = "spp") -> None:
+    """Refuse numbers of samples per pixel that cannot be taken."""
+    if not isinstance(spp, numbers.Integral) or not least <= spp <= MOST_SAMPLES:
+        raise InputError(f"'{name}' must be a whole number from {least} to {MOST_SAMPLES}, got {spp}")
 
 
 def derive_seed(seed: int, *labels: int | str) -> int:

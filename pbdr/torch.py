@@ -12,7 +12,7 @@ from .errors import InputError, MissingExtra, suggestion
 from .integrators import make_integrator
 from .scene import select_sensor
 from .scene_parameters import describe_parameters, numbers, scene_parameters
-from .seeds import derive_seed
+from .seeds import derive_seed, require_samples
 
 if TYPE_CHECKING:
     import torch
@@ -52,6 +52,9 @@ def render(
         >>> ((image - photo) ** 2).mean().backward()
     """
     torch = _import_torch()
+    spp_gradient = spp if spp_gradient is None else spp_gradient
+    require_samples(spp)
+    require_samples(spp_gradient, name="spp_gradient")
     if not isinstance(integrator, mi.Integrator):
         integrator = make_integrator(integrator)
     held = scene_parameters(scene)
@@ -69,7 +72,7 @@ def render(
             sensor=camera,
             integrator=integrator,
             spp=spp,
-            spp_grad=spp_gradient or spp,
+            spp_grad=spp_gradient,
             seed=dr.opaque(mi.UInt32, derive_seed(seed, "primal", 0, 0)),
             seed_grad=dr.opaque(mi.UInt32, derive_seed(seed, "gradient", 0, 0)),
         )

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import InputError, NonFiniteError, interrupts_unwrapped
+from ..errors import InputError, NonFiniteError, unwrapped
 from ..messages import first_sentence
 
 EXIT_BAD_INPUT = 2
@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
     in the environment the Python traceback is shown as well.
     """
     try:
-        with interrupts_unwrapped():
+        with unwrapped():
             app(arguments)
     except InputError as error:
         _fail(error, EXIT_BAD_INPUT)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
+from ..seeds import MOST_SAMPLES
 
 if TYPE_CHECKING:
     from ..compare.measure import Row
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ..compare.study import Progress, Study
 
 SeedsOption = Annotated[int, typer.Option(min=2, help="Independent gradients per estimator.")]
-SppOption = Annotated[int, typer.Option(min=1, help="Samples per pixel of each gradient.")]
+SppOption = Annotated[int, typer.Option(min=1, max=MOST_SAMPLES, help="Samples per pixel of each gradient.")]
 BudgetOption = Annotated[
     float, typer.Option(min=0, help="Seconds for each reference, and for each estimator once it has four gradients.")
 ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
+from ..seeds import MOST_SAMPLES
 from ._cells import (
     ComponentOption,
     ImportOption,
@@ -78,7 +79,9 @@ def compare(
         str | None, typer.Option(help="Estimator that efficiencies are relative to; default: the first.")
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=2, help="Independent gradients per estimator; default 16.")] = None,
-    spp: Annotated[int | None, typer.Option(min=1, help="Samples per pixel of each gradient; default 64.")] = None,
+    spp: Annotated[
+        int | None, typer.Option(min=1, max=MOST_SAMPLES, help="Samples per pixel of each gradient; default 64.")
+    ] = None,
     budget: Annotated[
         float | None, typer.Option(min=0.1, help="Seconds for each reference and each estimator; default 60.")
     ] = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
+from ..seeds import MOST_SAMPLES
 from ._cells import (
     ComponentOption,
     ImportOption,
@@ -46,7 +47,7 @@ def gradient(
             help="Default: the scene's own if it delivers this derivative, else pbdr. 'differences' for the truth.",
         ),
     ] = None,
-    spp: Annotated[int, typer.Option(min=1, help="Samples per pixel.")] = 256,
+    spp: Annotated[int, typer.Option(min=1, max=MOST_SAMPLES, help="Samples per pixel.")] = 256,
     sensor: Annotated[str, typer.Option(help="Position or id of the sensor.")] = "0",
     seed: SeedOption = 0,
     step: StepOption = None,

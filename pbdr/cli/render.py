@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
+from ..seeds import MOST_SAMPLES
 from ._outputs import check_image
 from .options import DefineOption, SeedOption, SetOption, VariantOption, parse_assignments, use_variant
 
@@ -33,7 +34,9 @@ def register(app: typer.Typer) -> None:
 def render(
     scene: Annotated[str, typer.Argument(help="XML file, folder with a scene.xml, or bundled scene.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Image to write: .exr (linear) or .png (sRGB).")],
-    spp: Annotated[int | None, typer.Option(min=1, help="Samples per pixel; default: the scene's own.")] = None,
+    spp: Annotated[
+        int | None, typer.Option(min=1, max=MOST_SAMPLES, help="Samples per pixel; default: the scene's own.")
+    ] = None,
     sensor: Annotated[str, typer.Option(help="Position or id of the sensor.")] = "0",
     integrator: Annotated[
         str | None,

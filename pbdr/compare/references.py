@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..integrators import make_integrator
-from ..seeds import derive_seed
+from ..seeds import derive_seed, require_samples
 from .perturbations import Perturbation
 from .statistics import Estimate, mean_with_error
 
@@ -141,8 +141,9 @@ def central_differences(
         >>> reference = central_differences(scene, red, spp=64, repeats=4)
         >>> reference.image.shape, reference.error.max()
     """
-    if repeats < 2 or spp < 1:
-        raise InputError(f"central differences need spp ≥ 1 and repeats ≥ 2, got {spp} and {repeats}")
+    require_samples(spp)
+    if repeats < 2:
+        raise InputError(f"central differences need 'repeats' of at least 2, got {repeats}")
     start = time.perf_counter()
     curve = direction.bind(scene)
     renderer = reference_integrator(integrator)

@@ -12,6 +12,7 @@ import pydantic
 from ..errors import InputError, suggestion
 from ..messages import requirement
 from ..scene import load_scene
+from ..seeds import MOST_SAMPLES
 from .cases import Case, scene_case, suite_cases
 from .perturbations import Perturbation, default_direction, direction_from
 
@@ -58,7 +59,7 @@ class StudyTable(_Table):
     scenes: tuple[SceneTable, ...] = ()
     imports: tuple[str, ...] = ()
     seeds: Annotated[int, pydantic.Field(ge=2)] = 16
-    spp: Annotated[int, pydantic.Field(ge=1)] = 64
+    spp: Annotated[int, pydantic.Field(ge=1, le=MOST_SAMPLES)] = 64
     budget: Annotated[float, pydantic.Field(gt=0)] = 60.0
 
 

@@ -29,7 +29,7 @@ from .losses.entry import LossEntry
 from .meshes.entry import RegularizationEntry, RemeshEntry
 from .priors import PriorEntry
 from .schedules import SamplingEntry, ScheduleEntry, StoppingEntry
-from .section import Positive, Section
+from .section import Positive, Samples, Section
 from .user_functions import is_import_path, locate_function
 from .views.entry import IMAGES, ExposureEntry, View
 
@@ -41,12 +41,12 @@ class Job(Section):
     scene: str
     scene_parameters: dict[str, bool | int | float | str] = pydantic.Field(default_factory=dict)
     integrator: Integrator = Integrator()
-    spp: int = pydantic.Field(default=16, ge=1)
-    spp_gradient: int | None = pydantic.Field(default=None, ge=1)
+    spp: Samples = 16
+    spp_gradient: Samples | None = None
     control_variate: bool = False
     allocation: bool = False
     sampling: SamplingEntry = SamplingEntry()
-    spp_evaluation: int = pydantic.Field(default=256, ge=1)
+    spp_evaluation: Samples = 256
     seed: int = pydantic.Field(default=0, ge=0)
     steps: int = pydantic.Field(default=100, ge=1)
     learning_rate_final: float = pydantic.Field(default=0.1, gt=0, le=1)

@@ -12,7 +12,7 @@ import drjit as dr
 import mitsuba as mi
 import numpy as np
 
-from ..errors import InputError, NonFiniteError, interrupts_unwrapped
+from ..errors import InputError, NonFiniteError, unwrapped
 from ..seeds import derive_seed
 from . import optimizers
 from .control import Control
@@ -75,13 +75,13 @@ def optimize(
     callbacks = [progress] if callable(progress) else list(progress or [])
     run = _Run(problem, callbacks, keep_interrupted=keep_interrupted)
     if out is None:
-        with interrupts_unwrapped():
+        with unwrapped():
             return run.run(resume)
     require_extras(problem.job.output)
     run.record = Record(Path(out), problem.job, _images(problem), resume=resume, overwrite=overwrite)
     try:
         run.callbacks = [*callbacks, *_watchers(problem, run.record.folder)]
-        with interrupts_unwrapped():
+        with unwrapped():
             return run.run(resume)
     finally:
         run.record.close()
@@ -173,7 +173,7 @@ class _Run:
         """One step with its line in the history, or nothing at all: Ctrl-C must not leave half a step."""
         before, method = dict(self.optimizer.state), dict(self.method.state) if self.method else {}
         try:
-            with interrupts_unwrapped():
+            with unwrapped():
                 done = self._note(self._advance())
             self.step += 1
         except KeyboardInterrupt:

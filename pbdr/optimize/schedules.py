@@ -7,7 +7,7 @@ from typing import Literal
 
 import pydantic
 
-from .section import Positive, Section
+from .section import Positive, Samples, Section
 
 _Count = pydantic.PositiveInt
 #: Share of a run after which the rates of type ``hold`` fall
@@ -42,8 +42,8 @@ class SamplingEntry(Section):
     """Samples per pixel over the steps."""
 
     type: Literal["constant", "steps", "adaptive"] = "constant"
-    at: tuple[tuple[_Count, _Count], ...] = ()
-    maximum: int = pydantic.Field(default=256, ge=1)
+    at: tuple[tuple[_Count, Samples], ...] = ()
+    maximum: Samples = 256
     window: int = pydantic.Field(default=10, ge=3)
 
     @pydantic.model_validator(mode="after")

@@ -6,8 +6,11 @@ from typing import Annotated
 
 import pydantic
 
+from ..seeds import MOST_SAMPLES
+
 Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
+Samples = Annotated[int, pydantic.Field(ge=1, le=MOST_SAMPLES)]
 Number = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 
 

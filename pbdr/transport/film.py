@@ -11,6 +11,7 @@ import drjit as dr
 import mitsuba as mi
 
 from ..errors import InputError
+from ..seeds import require_samples
 
 if TYPE_CHECKING:
     from .levels import Levels
@@ -55,6 +56,7 @@ def plan_passes(
         bytes_per_sample: What they take for each camera sample.
         share: Of the budget, which passes keep to as long as one sample per pixel does.
     """
+    require_samples(spp, least=0)
     spp = spp or sensor.sampler().sample_count()
     width, height = sampled_size(sensor.film())
     lane_count = min(2**32 - 1, int(memory_budget * 2**30 / bytes_per_sample))

@@ -150,6 +150,8 @@ RENDER = ("render", "cornell_box", "-o", "a.png", "-D", "size=8")
         ((*RENDER, "--set", "metal.alpha.value=words.npy"), ["'words.npy' holds neither numbers nor an image"]),
         ((*RENDER, "-D", "siz"), ["--define needs NAME=VALUE, got 'siz'"]),
         ((*RENDER, "-D", "size=0"), ["the film of the sensor 'front' has no pixels"]),
+        ((*RENDER, "-D", "size=40000"), ["'front' has 40000 × 40000 pixels; allowed: 536870912 altogether"]),
+        ((*RENDER, "-D", "size=10000", "--integrator", "pbdr"), ["10000 × 10000 pixels need more than the 'memory_"]),
         (("params", "cornell_box", "-D", "size=-5"), ["hdrfilm", "value -5 is out of bounds"]),
         ((*RENDER, "-D", "siz=3"), ["no <default> parameter 'siz'", "did you mean 'size'"]),
         ((*RENDER, "--variant", "scalar_rgb"), ["'scalar_rgb' cannot differentiate", "llvm_ad_rgb"]),
@@ -166,6 +168,17 @@ def test_bad_input_is_one_sentence(pbdr_command, monkeypatch, tmp_path: Path, ar
     assert [file.name for file in tmp_path.iterdir()] == ["words.npy"]
     for part in parts:
         assert part in outcome.stderr
+
+
+@pytest.mark.parametrize("command", [("render", "-o", "a.exr"), ("gradient", "-o", "a.exr"), ("check",), ("compare",)])
+def test_more_samples_than_mitsuba_can_count(pbdr_command, monkeypatch, tmp_path: Path, command: tuple[str, ...]):
+    monkeypatch.chdir(tmp_path)
+    param = () if command[0] == "render" else ("--param", "metal.alpha.value")
+    out = ("--out", "folder") if command[0] == "compare" else ()
+    outcome = pbdr_command(command[0], "cornell_box", *command[1:], *param, *out, "--spp", 999999999999)
+    assert outcome.code == 2
+    assert "4294967295" in outcome.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_malformed_xml_names_file_and_line(pbdr_command, tmp_path: Path):

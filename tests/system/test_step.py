@@ -61,7 +61,7 @@ def test_bad_input(scene: mi.Scene) -> None:
         pbdr.step(scene, {"wall.bsdf.reflectanc": mi.Float(0)}, 0, loss, spp=8, seed=1)
     with pytest.raises(InputError, match="1 sensors but 2 losses"):
         pbdr.step(scene, {WALL: mi.Color3f(0.4)}, 0, [loss, loss], spp=8, seed=1)
-    with pytest.raises(InputError, match="'spp' must be a whole number of at least 1, got 0"):
+    with pytest.raises(InputError, match="'spp' must be a whole number from 1 to 4294967295, got 0"):
         pbdr.step(scene, {WALL: mi.Color3f(0.4)}, 0, loss, spp=0, seed=1)
 
 
@@ -75,19 +75,26 @@ def test_bad_input(scene: mi.Scene) -> None:
         ({"loss": lambda image: 3.0}, "a loss must return a number that depends on its image, got a float"),
         ({"loss": lambda image: dr.detach(loss(image))}, "a loss must return a number that depends on its image"),
         ({"spp": 1.5}, "'spp' must be a whole number"),
-        ({"integrator": "pbdr"}, "'integrator' must be a mi.Integrator, got a str"),
+        ({"spp": 2**32}, "'spp' must be a whole number from 1 to 4294967295, got 4294967296"),
+        ({"integrator": "pbdr"}, "'integrator' must be of type Integrator, got a str"),
+        ({"memory": True}, r"'memory' must be of type Memory, got a bool; pbdr\.Memory\(\) makes one"),
+        ({"scene": "scene.xml"}, r"'scene' must be of type Scene, got a str; pbdr\.scene\.load_scene loads one"),
+        ({"sensors": None}, "'sensor' must be of type Sensor, got a NoneType"),
+        ({"loss": None}, "a loss must be a function of an image, got a NoneType"),
     ],
 )
 def test_bad_arguments(scene: mi.Scene, changes: dict, words: str) -> None:
     arguments = {"values": {WALL: mi.Color3f(0.4)}, "sensors": "camera", "loss": loss, "spp": 4, "seed": 1}
     with pytest.raises(InputError, match=words):
-        pbdr.step(scene, **{**arguments, **changes})
+        pbdr.step(**{"scene": scene, **arguments, **changes})
 
 
 def test_bad_use_of_a_recording(scene: mi.Scene) -> None:
     integrator = mi.load_dict({"type": "pbdr", "max_depth": 2})
-    with pytest.raises(InputError, match="'images' at least 1"):
+    with pytest.raises(InputError, match="'images' must be at least 1"):
         pbdr.record(integrator, scene, 0, spp=1, seed=0, images=0)
+    with pytest.raises(InputError, match="'integrator' must be of type Integrator, got a str"):
+        pbdr.record("pbdr", scene, 0, spp=1, seed=0)
     recording = pbdr.record(integrator, scene, "camera", spp=1, seed=0, reusable=True)
     with pytest.raises(InputError, match="'directions' is empty"):
         recording.jvp([])

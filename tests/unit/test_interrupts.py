@@ -1,4 +1,4 @@
-"""Ctrl-C at a moment at which Dr.Jit turns it into another error."""
+"""Ctrl-C, and refusals, at a moment at which Dr.Jit turns them into another error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pbdr.compare.measure import Effort, _Trials
-from pbdr.errors import interrupts_unwrapped
+from pbdr.errors import InputError, unwrapped
 from pbdr.interior.frozen import Frozen
 
 
@@ -24,12 +24,20 @@ def scene() -> mi.Scene:
 
 
 def test_ctrl_c_in_a_recorded_loop():
-    with pytest.raises(KeyboardInterrupt), interrupts_unwrapped():
+    with pytest.raises(KeyboardInterrupt), unwrapped():
         dr.while_loop((dr.arange(mi.Int, 3),), interrupt, lambda i: (i,))
 
 
+def test_refusals_leave_as_they_were_raised():
+    def refuse(*_: object) -> None:
+        raise InputError("the film is too large")
+
+    with pytest.raises(InputError, match="the film is too large"), unwrapped():
+        dr.while_loop((dr.arange(mi.Int, 3),), refuse, lambda i: (i,))
+
+
 def test_other_errors_stay_what_they_are():
-    with pytest.raises(RuntimeError, match="broken"), interrupts_unwrapped():
+    with pytest.raises(RuntimeError, match="broken"), unwrapped():
         raise RuntimeError("broken")
 
 

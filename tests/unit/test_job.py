@@ -130,6 +130,7 @@ def test_dotted_and_inline_entries_have_lines(tmp_path: Path) -> None:
     [
         ("spp", "0", "greater than or equal to 1"),
         ("spp", "-3", "greater than or equal to 1"),
+        ("spp", "999999999999", "less than or equal to 4294967295"),
         ("spp", "1.5", "must be a whole number"),
         ("steps", "0", "greater than or equal to 1"),
         ("steps", "-1", "greater than or equal to 1"),

@@ -210,6 +210,11 @@ def test_missing_scenes(source: str, parts: list[str]):
         assert part in str(caught.value)
 
 
+def test_sources_of_another_type_are_refused():
+    with pytest.raises(InputError, match="a scene must be a file, a folder or a bundled scene's name, got a NoneType"):
+        load_scene(None)
+
+
 def test_a_misspelled_file_and_an_empty_folder(tmp_path: Path):
     write(tmp_path, "")
     with pytest.raises(InputError, match=r"did you mean '.*bad\.xml'"):
