@@ -7,6 +7,7 @@ import dataclasses
 
 import mitsuba as mi
 
+from ..geometry.flags import all_shapes
 from ..transport.context import Context
 from ..transport.film import Source
 from ..transport.levels import Levels
@@ -18,6 +19,25 @@ class Opening:
     """The beginning of a gradient; terms add what they need."""
 
     levels: Levels | None = None  #: radiance whose motion on the film the term takes care of
+
+
+def obstacle_to_motion(scene: mi.Scene) -> str | None:
+    """Why paths over some surface of a scene cannot follow what moves, as a sentence; None if they all can.
+
+    A path of material points has its directions from its points. Perfectly specular and transparent surfaces have
+    theirs from the direction before, which no such path keeps to when anything on it moves.
+    """
+    specular = int(mi.BSDFFlags.DeltaReflection) | int(mi.BSDFFlags.DeltaTransmission)
+    for shape in all_shapes(scene):
+        flags = int(shape.bsdf().flags()) if shape.bsdf() is not None else 0
+        if flags & specular:
+            how, change = "is perfectly specular", "give it some roughness"
+        elif flags & int(mi.BSDFFlags.Null):
+            how, change = "lets light pass straight through", "make it opaque"
+        else:
+            continue
+        return f"shape '{shape.id()}' {how}, and what moves cannot be followed across it; {change}"
+    return None
 
 
 class BoundaryTerm(abc.ABC):

@@ -33,7 +33,7 @@ from ..transport.context import Context
 from ..transport.film import Source
 from ..transport.recollection import Recollection
 from . import register
-from .base import BoundaryTerm, Opening
+from .base import BoundaryTerm, Opening, obstacle_to_motion
 from .segments import guide
 from .segments.base import Segments, thinned
 from .segments.guide import Sampling
@@ -125,13 +125,7 @@ class Silhouettes(BoundaryTerm):
                     f"shape '{owner.id()}' is a {kind}, whose silhouette boundary = 'silhouettes' cannot sample "
                     "yet; it takes meshes, rectangles, spheres, disks, cylinders and instances of meshes"
                 )
-            for shape in members:
-                if shape.bsdf() is not None and mi.has_flag(shape.bsdf().flags(), mi.BSDFFlags.Delta):
-                    return (
-                        f"shape '{shape.id()}' is perfectly specular, and boundary = 'silhouettes' cannot follow "
-                        "silhouettes that are seen through it; give it some roughness"
-                    )
-        return None
+        return obstacle_to_motion(scene)
 
     def memory(self, context: Context) -> Memories | None:
         if self._curves is None:

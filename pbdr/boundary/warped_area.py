@@ -17,7 +17,7 @@ from ..geometry.curves import ROUND_SHAPES
 from ..geometry.edges import placed_shapes
 from ..transport.velocity import VelocityField
 from . import fields, register
-from .base import BoundaryTerm
+from .base import BoundaryTerm, obstacle_to_motion
 
 #: Shapes without vertices whose outlines are known
 KNOWN = {*ROUND_SHAPES, level_sets.KIND}
@@ -81,13 +81,8 @@ class WarpedArea(BoundaryTerm):
                 )
             if reason := level_sets.obstacle(owner):
                 return reason
-            special = int(mi.BSDFFlags.Delta) | int(mi.BSDFFlags.Null)
-            for shape in members:
-                if shape.bsdf() is not None and int(shape.bsdf().flags()) & special:
-                    return (
-                        f"shape '{shape.id()}' is perfectly specular or transparent, and boundary = 'warped_area' "
-                        "cannot follow silhouettes that are seen through it; give it some roughness"
-                    )
+        if reason := obstacle_to_motion(scene):
+            return reason
         for emitter in scene.emitters():
             if mi.has_flag(emitter.flags(), mi.EmitterFlags.Delta):
                 return (

@@ -237,7 +237,6 @@ def group_of_spheres() -> dict:
     ("change", "words"),
     [
         (lambda: {"thing": grid()}, "SDFGrid"),
-        (lambda: {"thing": {"type": "cube", "bsdf": {"type": "conductor"}}}, "perfectly specular"),
         (
             lambda: {"group": group_of_spheres(), "thing": {"type": "instance", "g": {"type": "ref", "id": "group"}}},
             "Sphere",
@@ -258,6 +257,21 @@ def test_shapes_that_cannot_be_sampled_are_refused(change, words):
     )
     with pytest.raises(InputError, match=words):
         forward_gradient(scene, P.translate("box.vertex_positions", (1, 0, 0)), integrator(), spp=4)
+
+
+@pytest.mark.parametrize("boundary", ["auto", "none", "silhouettes", "warped_area"])
+@pytest.mark.parametrize(
+    ("bsdf", "words"),
+    [
+        ({"type": "conductor"}, "is perfectly specular, and what moves cannot be followed across it"),
+        ({"type": "mask", "opacity": 0.5, "inside": {"type": "diffuse"}}, "lets light pass straight through"),
+    ],
+)
+def test_motion_beside_mirrors_and_transparent_surfaces_is_refused(boundary: str, bsdf: dict, words: str):
+    """Without a word the derivative by the height of a mirror under an environment was 37 for 0."""
+    scene = stage(area(), {"box": {"type": "cube"}, "thing": {"type": "sphere", "bsdf": bsdf}})
+    with pytest.raises(InputError, match=f"^shape 'thing' {words}[^']*$"):
+        forward_gradient(scene, P.translate("box.vertex_positions", (1, 0, 0)), integrator(boundary), spp=4)
 
 
 def test_other_sensors_are_refused():
