@@ -13,9 +13,10 @@ from pbdr.plugins.passes import Begun, GradientPasses, TracedSet
 from pbdr.boundary import BoundaryTerm, find
 from pbdr.errors import InputError
 from pbdr.interior import Primal, Record, ReplayBackward, ReplayForward, Taped
+from pbdr.interior.experience import Experience
 from pbdr.interior.moving_recording import MovingRecording
 from pbdr.interior.recorded_pass import Tracer
-from pbdr.interior.recording import Experience, Recording, Request
+from pbdr.interior.recording import Recording, Request
 from pbdr.interior.reevaluation import require_separate_lobes
 from pbdr.transport import film as films
 from pbdr.transport.collection import without_collection
@@ -23,7 +24,6 @@ from pbdr.transport.path import Limits
 from pbdr.transport.recorded import walk_backward, walk_forward
 from pbdr.transport.sensor import sensor_moves
 from pbdr.transport.tangents import KEEP_TANGENTS, push_adjoints, push_tangents
-from pbdr.transport.vertices import Kept
 
 
 def former_warped_area(props: mi.Properties, warp_depth: int) -> BoundaryTerm:
@@ -140,8 +140,8 @@ class DifferentialIntegrator(GradientPasses):
             return None
         if request.reusable:
             require_separate_lobes(scene)
-            attachment = self.experience.attachment(scene, everything=True)
-        kept = Kept.of(scene, attachment, reusable=request.reusable)
+            self.experience.attachment(scene, everything=True)
+        kept = self.experience.to_keep(scene, reusable=request.reusable)
         tracer = Tracer(
             self.camera, self.trace, RBIntegrator._splat_to_block, self.sampling, self.memory_budget, self.experience
         )

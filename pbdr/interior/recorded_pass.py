@@ -21,7 +21,7 @@ from .store import Store, Terms
 from .surfaces import inverse_densities
 
 if TYPE_CHECKING:
-    from .recording import Experience
+    from .experience import Experience
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,18 +11,14 @@ import drjit as dr
 import mitsuba as mi
 
 from ..errors import InputError
-from ..geometry.attachment import Attachment
-from ..geometry.rough_lobes import RoughLobes
-from ..scene_parameters import attached_values, require_derivatives, scene_parameters
+from ..scene_parameters import attached_values
 from ..transport import film as films
-from ..transport.caveats import caveats, clipping_caveats
 from ..transport.collection import without_collection
 from ..transport.path import PathResult
 from ..transport.tangents import attached_copy, push_tangents, tangents_of
 from ..transport.vertices import Kept
 from .allocation import PixelAllocation
 from .base import Rule
-from .frozen import Frozen
 from .marked import Marked
 from .primal import Primal
 from .recorded_pass import Layout, Outcome, Tracer, deposit, push, sum_over_paths, trace_pass
@@ -38,53 +34,6 @@ _MARGIN, _SPARE = 1.1, 256
 
 #: Directions that one kernel pushes; more would take longer to compile than to launch twice
 _DIRECTIONS_AT_ONCE = 8
-
-
-@dataclasses.dataclass
-class Experience:
-    """What recordings of an integrator have learned."""
-
-    follows_lobes: bool = False  #: whether directions are drawn by the derivatives of lobes
-    densities: dict[str, float] = dataclasses.field(default_factory=dict)  #: records of each kind per path, at most
-    frozen: Frozen = dataclasses.field(default_factory=Frozen)
-    attached: tuple[str, ...] = ()  #: keys that carried derivatives when it was last asked
-    #: By attached keys, and whether everything counts
-    attachments: dict[tuple[tuple[str, ...], bool], Attachment] = dataclasses.field(default_factory=dict)
-    views: set[tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=set)  #: sensors, with attached keys
-    said: set[str] = dataclasses.field(default_factory=set)  #: what the log has been told
-
-    def attachment(self, scene: mi.Scene, *, everything: bool = False) -> Attachment:
-        """What of a scene carries derivatives, or may be given some; asking each shape takes long, so answers are kept.
-
-        Args:
-            everything: Whether all materials, textures and emitters count.
-        """
-        parameters = scene_parameters(scene)
-        if not self.frozen.watch(scene, parameters):
-            self.attachments.clear()
-        self.attached = tuple(attached_values(parameters))
-        wanted = self.attached, everything
-        if wanted not in self.attachments:
-            require_derivatives(parameters, self.attached)
-            attachment = Attachment.of_all(scene) if everything else Attachment.of(scene)
-            lobes = RoughLobes.of(scene) if self.follows_lobes else None
-            self.attachments[wanted] = dataclasses.replace(attachment, lobes=lobes)
-            if not everything:
-                self.say(caveats(scene))
-        return self.attachments[wanted]
-
-    def look_through(self, scene: mi.Scene, sensor: mi.Sensor) -> None:
-        """Warn of surfaces that the camera cuts, once for each sensor and all that is attached."""
-        if (asked := (sensor.id(), self.attached)) not in self.views:
-            self.views.add(asked)
-            self.say(clipping_caveats(scene, sensor))
-
-    def say(self, sentences: Sequence[str]) -> None:
-        """Warn, once of each."""
-        for sentence in sentences:
-            if sentence not in self.said:
-                mi.Log(mi.LogLevel.Warn, sentence)
-        self.said.update(sentences)
 
 
 @dataclasses.dataclass(frozen=True)

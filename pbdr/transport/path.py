@@ -33,6 +33,11 @@ class Limits:
     rr_depth: int  #: segment after which Russian roulette starts
     hide_emitters: bool  #: directly visible emitters are transparent
 
+    @property
+    def has_roulette(self) -> bool:
+        """Whether any path is long enough for it."""
+        return self.rr_depth + 1 < self.max_depth
+
 
 @dataclasses.dataclass(frozen=True)
 class Traits:
@@ -260,10 +265,11 @@ def _bounce(
         # Russian roulette on the detached throughput; η² cancels the solid-angle compression
         β_max = dr.max(dr.detach(state.β) * weight)
         active = active & (β_max != 0)
-        survival = dr.minimum(β_max * dr.square(η), 0.95)
-        roulette = state.depth >= limits.rr_depth
-        weight[roulette] *= dr.rcp(survival)
-        active &= ~roulette | (sampler.next_1d() < survival)
+        if limits.has_roulette:
+            survival = dr.minimum(β_max * dr.square(η), 0.95)
+            roulette = state.depth >= limits.rr_depth
+            weight[roulette] *= dr.rcp(survival)
+            active &= ~roulette | (sampler.next_1d() < survival)
 
         pi = scene.ray_intersect_preliminary(ray, coherent=False, active=active)
         return _Bounce(pi, ray, active, weight, bs, samples, η)
