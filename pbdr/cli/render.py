@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
-from ..seeds import MOST_SAMPLES
+from ..seeds import MOST_SAMPLES, require_samples
 from ._outputs import check_image
 from .options import DefineOption, SeedOption, SetOption, VariantOption, parse_assignments, use_variant
 
@@ -68,7 +68,8 @@ def render(
     if chosen.class_name() not in _UNLIT:
         require_emitters(loaded)
     assign(loaded, values)
-    count = spp or camera.sampler().sample_count()
+    count = camera.sampler().sample_count() if spp is None else spp
+    require_samples(count)
     start = time.perf_counter()
     image = render_passes(loaded, camera, chosen, spp=count, seed=seed)
     save_image(image, output)

@@ -15,6 +15,7 @@ from pbdr.compare.statistics import (
     assert_unbiased,
     bias_of,
     block_sums,
+    combined_freedom,
     compare_blocks,
     judge,
     mean_with_error,
@@ -77,6 +78,18 @@ def test_the_t_test_alarms_as_often_as_it_says():
         alarms += bias_of(estimate, reference, scale=1, criteria=criteria).tail < 0.05
     # Four standard deviations of a binomial around 5 %
     assert 61 <= alarms <= 139
+
+
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_few_samples_against_a_good_reference_alarm_no_more_often(count):
+    rng, level, trials = np.random.default_rng(3), 0.001, 20000
+    samples, truths = rng.normal(size=(trials, count)), rng.normal(0, 0.2, size=(trials, 8))
+    alarms = 0
+    for sample, truth in zip(samples, truths, strict=True):
+        mean, reference = mean_with_error(sample), mean_with_error(truth)
+        t = (mean.value - reference.value) / math.hypot(mean.error, reference.error)
+        alarms += t_tail(t, combined_freedom(mean, reference)) < level
+    assert alarms < 3 * level * trials
 
 
 def test_no_false_alarms_beyond_the_stated_level():
