@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 class Limits:
     """Where paths end."""
 
-    max_depth: int  #: longest path in segments; 2³² − 1 stands for no limit
+    max_depth: int | mi.UInt32  #: longest path in segments; 2³² − 1 stands for no limit [1] or [N]
     rr_depth: int  #: segment after which Russian roulette starts
     hide_emitters: bool  #: directly visible emitters are transparent
 
     @property
     def has_roulette(self) -> bool:
-        """Whether any path is long enough for it."""
-        return self.rr_depth + 1 < self.max_depth
+        """Whether paths may be long enough for it."""
+        return not isinstance(self.max_depth, int) or self.rr_depth + 1 < self.max_depth
 
 
 @dataclasses.dataclass(frozen=True)

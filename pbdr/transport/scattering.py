@@ -49,8 +49,15 @@ def direct_light(
     si, bsdf, lobe = surface.si, surface.bsdf, surface.lobe
     active = active & mi.has_flag(bsdf.flags(), mi.BSDFFlags.Smooth)
     with dr.suspend_grad():
-        ds, weight = scene.sample_emitter_direction(si, sample, True, active)
-    active &= ds.pdf != 0
+        ds, weight = scene.sample_emitter_direction(si, sample, False, active)
+        turned_away = mi.has_flag(ds.emitter.flags(), mi.EmitterFlags.Surface) & (dr.dot(ds.d, ds.n) >= 0)
+        active &= (ds.pdf != 0) & ~turned_away
+        f, pdf_bsdf = bsdf.eval_pdf(mi.BSDFContext(), si, si.to_local(ds.d), active)
+        # No ray is cast where no light can turn, as below the horizon; black materials may have a derivative
+        active &= (pdf_bsdf > 0) | (dr.max(f) > 0)
+        active &= ~scene.ray_test(si.spawn_ray_to(ds.p), active)
+        if lobe is not None:
+            pdf_bsdf = lobe.mixed(pdf_bsdf, si.wi, si.to_local(ds.d))
 
     with dr.resume_grad(when=attached):
         if attached:
@@ -60,10 +67,7 @@ def direct_light(
             emission = emission_toward(scene, si, ds, active)
             rcp_pdf = dr.select(ds.pdf != 0, dr.rcp(dr.detach(ds.pdf)), 0)
             weight = dr.replace_grad(weight, emission * rcp_pdf * measure)
-        f, pdf_bsdf = bsdf.eval_pdf(mi.BSDFContext(), si, si.to_local(ds.d), active)
-        if lobe is not None:
-            with dr.suspend_grad():
-                pdf_bsdf = lobe.mixed(pdf_bsdf, si.wi, si.to_local(ds.d))
+            f = bsdf.eval(mi.BSDFContext(), si, si.to_local(ds.d), active)
         mis = dr.select(ds.delta, 1, power_heuristic(dr.detach(ds.pdf), pdf_bsdf))
         scale = dr.select(active, mis * dr.rcp(dr.detach(ds.pdf)), 0)
         light = LightSample(

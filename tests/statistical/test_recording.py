@@ -12,7 +12,7 @@ from pbdr.compare.estimators import smooth_adjoint
 from pbdr.compare.statistics import assert_unbiased
 from pbdr.interior import recording as recordings
 from pbdr.transport.tangents import attached_copy
-from pbdr.transport.vertices import KINDS, VERTICES
+from pbdr.transport.vertices import KINDS, VERTICES, Kept
 
 from .interior_cases import MOVING, STILL, _spot, stage
 
@@ -108,6 +108,8 @@ def test_equals_replay_of_many_lamps(spot):
             else:
                 estimator.render_backward(scene, mi.traverse(scene), adjoint, 0, seed(3), SPP)
             gradients.append([np.array(dr.grad(leaf)) for leaf in leaves])
+            apart = Kept.of(scene, estimator.experience.attachment(scene)).lights_apart
+            assert apart is not spot
         for expected, found in zip(*gradients, strict=True):
             assert np.abs(expected).max() > 0
             np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
