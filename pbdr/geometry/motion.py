@@ -41,27 +41,48 @@ def material_point(
     """
     si = pi.compute_surface_interaction(ray, flags | mi.RayFlags.FollowShape, active)
     if mi.has_flag(flags, mi.RayFlags.dPdUV) and dr.grad_enabled(si.dp_du):
-        _turn_normals(pi, si, active, shading=mi.has_flag(flags, mi.RayFlags.ShadingFrame))
+        instanced = active & si.is_valid() & (pi.instance != None)  # noqa: E711 (element-wise)
+        shading = mi.has_flag(flags, mi.RayFlags.ShadingFrame)
+        _turn_normals(si, _tilt(pi, ray, si, instanced) if shading else None, instanced)
     return si
 
 
-def _turn_normals(
-    pi: mi.PreliminaryIntersection3f, si: mi.SurfaceInteraction3f, active: mi.Bool, *, shading: bool
-) -> None:
+def _tilt(
+    pi: mi.PreliminaryIntersection3f, ray: mi.Ray3f, si: mi.SurfaceInteraction3f, instanced: mi.Bool
+) -> tuple[mi.Float, mi.Float, mi.Float]:
+    """How the shading normals of members of groups tilt against their surface as their own vertices move. [N]
+
+    Coefficients of value 0 for tangents and normal, where instances are placed without being stretched unevenly.
+    """
+    own = mi.PreliminaryIntersection3f(pi)
+    own.shape, own.instance = si.shape, dr.zeros(mi.ShapePtr, dr.width(si.shape))
+    member = own.compute_surface_interaction(ray, mi.RayFlags.All | mi.RayFlags.FollowShape, instanced)
+    n, sh_n = mi.Vector3f(member.n), mi.Vector3f(member.sh_frame.n)
+    w = dr.dot(n, sh_n)
+    u, v = coordinates(sh_n - n * w, member.dp_du, member.dp_dv)
+    a2 = dr.squared_norm(dr.detach(si.dp_du))
+    scale = dr.select(a2 > 0, dr.norm(dr.detach(member.dp_du)) * dr.rsqrt(a2), 0)
+    return (u - dr.detach(u)) * scale, (v - dr.detach(v)) * scale, w - dr.detach(w)
+
+
+def _turn_normals(si: mi.SurfaceInteraction3f, tilt: tuple[mi.Float, ...] | None, instanced: mi.Bool) -> None:
     """Attach the normals of instances, of which Mitsuba attaches tangents only.
 
     Shading normals turn with the surface, which is right for rigid motion, uniform scaling and flat shading.
+
+    Args:
+        tilt: What they do beyond that; None where they are not wanted. [N] each
     """
-    instanced = active & si.is_valid() & (pi.instance != None)  # noqa: E711 (element-wise)
     n = mi.Vector3f(dr.detach(si.n))
     a, b = dr.detach(si.dp_du), dr.detach(si.dp_dv)
     turned = dr.normalize(dr.cross(si.dp_du, si.dp_dv))
     turned = dr.select(dr.dot(n, dr.detach(turned)) < 0, -turned, turned)
     si.n = dr.select(instanced, dr.replace_grad(si.n, mi.Normal3f(turned)), si.n)
-    if shading:
+    if tilt:
         sh_n = mi.Vector3f(dr.detach(si.sh_frame.n))
-        u, v = coordinates(sh_n - n * dr.dot(n, sh_n), a, b)
-        moved = dr.normalize(si.dp_du * u + si.dp_dv * v + turned * dr.dot(n, sh_n))
+        w = dr.dot(n, sh_n)
+        u, v, w = (x + change for x, change in zip((*coordinates(sh_n - n * w, a, b), w), tilt, strict=True))
+        moved = dr.normalize(si.dp_du * u + si.dp_dv * v + turned * w)
         si.sh_frame.n = dr.select(instanced, dr.replace_grad(si.sh_frame.n, mi.Normal3f(moved)), si.sh_frame.n)
         si.initialize_sh_frame()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import drjit as dr
 import mitsuba as mi
 import numpy as np
@@ -69,6 +71,34 @@ def test_normals_turn_with_an_instance(smooth):
     for value, slope in zip((n, sh_n), slopes, strict=True):
         expected = np.cross(AXIS, np.array(dr.detach(value)).T).T
         np.testing.assert_allclose(np.array(slope), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("smooth", "textured"), [(False, False), (True, False), (True, True)])
+def test_normals_follow_the_vertices_of_a_member(smooth, textured):
+    """As those of the same mesh without a group; shading normals once turned with their triangle alone."""
+    grouped, ray = scene(smooth, textured), rays()
+    pose = mi.Transform4f(mi.traverse(grouped)["box.to_world"])
+
+    def tilts(stage: mi.Scene, key: str, ray: mi.Ray3f) -> mi.Vector3f:
+        params, t = mi.traverse(stage), mi.Float(0)
+        motion = np.random.default_rng(4).normal(size=dr.width(params[key])).astype(np.float32)
+        dr.enable_grad(t)
+        params[key] = params[key] + t * mi.Float(motion)
+        params.update()
+        dr.set_grad(t, 1)
+        dr.forward_from(t, dr.ADFlag.ClearEdges)
+        pi = stage.ray_intersect_preliminary(ray)
+        assert np.array(pi.is_valid()).sum() > 100
+        return mi.Vector3f(dr.forward_to(mi.Vector3f(material_point(pi, ray, mi.RayFlags.All).sh_frame.n)))
+
+    found = np.array(tilts(grouped, "group.mesh.vertex_positions", ray))
+    # Calls of several scenes are attached together
+    del grouped
+    gc.collect()
+    alone = mi.load_dict({"type": "scene", "mesh": ball(smooth, textured)}, optimize=False)
+    expected = np.array(pose @ tilts(alone, "mesh.vertex_positions", pose.inverse() @ ray)) / 0.8
+    assert np.abs(expected).max() > 1
+    np.testing.assert_allclose(found, expected, atol=1e-2)
 
 
 @pytest.mark.parametrize(("smooth", "textured"), [(False, False), (True, False), (True, True)])
