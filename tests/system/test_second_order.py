@@ -184,13 +184,13 @@ def test_a_pose_from_its_image(tmp_path: Path, kind: str) -> None:
     assert pbdr.optimize(made).parameters["ball.translation"]["error"] < 0.005
 
 
-def test_a_mesh_in_a_dozen_steps(tmp_path: Path) -> None:
+def test_a_mesh_in_a_few_dozen_steps(tmp_path: Path) -> None:
     """A ball becomes an ellipsoid; a run that stands still ends, but not before the remeshing."""
     job = write_ball_job(tmp_path, 'remesh = [{ step = 6, edge_length = 0.25 }]\ntrue = "true.ply"')
-    made = pbdr.Problem.from_job(job, {"steps": "25", "optimizer.type": "lbfgs"})
+    made = pbdr.Problem.from_job(job, {"steps": "45", "optimizer.type": "lbfgs"})
     start = made.variables[0].error(made.variables[0].initial, made.variables[0].truth)
     result = pbdr.optimize(made)
-    assert result.end == "plateau" and 8 < result.steps < 25
+    assert result.end == "plateau" and 8 < result.steps < 45
     assert result.parameters[made.variables[0].key]["error"] < 0.15 * start
     assert result.meshes["ball"]["triangles"] != 320 and result.meshes["ball"]["flipped"] == 0
 

@@ -68,28 +68,26 @@ def test_sidak_of_independent_tests_restores_the_confidence():
     assert (1 - sidak(0.999, 7)) ** 7 == pytest.approx(0.999)
 
 
+def alarms(samples: np.ndarray, truths: np.ndarray, level: float) -> int:
+    """How often means of samples of the same mean are told apart. [trials, count] each"""
+    found = 0
+    for sample, truth in zip(samples, truths, strict=True):
+        mean, reference = mean_with_error(sample), mean_with_error(truth)
+        t = (mean.value - reference.value) / math.hypot(mean.error, reference.error)
+        found += t_tail(t, combined_freedom(mean, reference)) < level
+    return found
+
+
 def test_the_t_test_alarms_as_often_as_it_says():
-    generator = np.random.default_rng(1)
-    criteria = Criteria(confidence=0.95, negligible=0)
-    alarms = 0
-    for _ in range(2000):
-        estimate = mean_with_error(1 + generator.standard_normal(8))
-        reference = mean_with_error(1 + 0.5 * generator.standard_normal(6))
-        alarms += bias_of(estimate, reference, scale=1, criteria=criteria).tail < 0.05
-    # Four standard deviations of a binomial around 5 %
-    assert 61 <= alarms <= 139
+    rng, level, trials = np.random.default_rng(1), 0.05, 20000
+    found = alarms(rng.normal(size=(trials, 8)), rng.normal(0, 0.5, size=(trials, 6)), level)
+    assert found == pytest.approx(level * trials, abs=4 * math.sqrt(level * (1 - level) * trials))
 
 
 @pytest.mark.parametrize("count", [2, 4, 8])
 def test_few_samples_against_a_good_reference_alarm_no_more_often(count):
     rng, level, trials = np.random.default_rng(3), 0.001, 20000
-    samples, truths = rng.normal(size=(trials, count)), rng.normal(0, 0.2, size=(trials, 8))
-    alarms = 0
-    for sample, truth in zip(samples, truths, strict=True):
-        mean, reference = mean_with_error(sample), mean_with_error(truth)
-        t = (mean.value - reference.value) / math.hypot(mean.error, reference.error)
-        alarms += t_tail(t, combined_freedom(mean, reference)) < level
-    assert alarms < 3 * level * trials
+    assert alarms(rng.normal(size=(trials, count)), rng.normal(0, 0.2, size=(trials, 8)), level) < 3 * level * trials
 
 
 def test_no_false_alarms_beyond_the_stated_level():
