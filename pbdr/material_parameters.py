@@ -33,6 +33,18 @@ def lobe_ends(quantity: str) -> set[int]:
     return {end for ends in _ENDS.values() for end in ends.get(quantity, ())}
 
 
+def is_polynomial(parameters: mi.SceneParameters, key: str) -> bool:
+    """Whether a colour is held as coefficients of a polynomial of the wavelength, highest power first.
+
+    Spectral variants do so with colours of surfaces [Jakob and Hanika 2019, "A low-dimensional function space for
+    efficient spectral upsampling"].
+    """
+    kind = parameters.properties[key][2].class_name()
+    is_texture = kind.startswith("BitmapTexture") and key.endswith(".data") and "normalmap" not in key.split(".")
+    is_colour = kind == "SRGBReflectanceSpectrum" or (is_texture and parameters[key].shape[-1] == 3)
+    return mi.is_spectral and is_colour
+
+
 def obstacle_at_end(parameters: mi.SceneParameters, key: str) -> str:
     """Why the derivative by a parameter of a material does not exist at its present value; empty if it does."""
     above = _ancestors(parameters, parameters.properties[key][2])

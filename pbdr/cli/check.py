@@ -209,10 +209,11 @@ def within_bounds(scene: mi.Scene, moved: Perturbation) -> Perturbation:
 
     Large arrays are left alone: an image continues smoothly where a few texels leave their bounds.
     """
+    from ..material_parameters import is_polynomial
     from ..optimize.constraints import default_bounds
 
     curve = moved.bind(scene)
-    if moved.is_motion or curve.tangent.size > 16:
+    if moved.is_motion or curve.tangent.size > 16 or is_polynomial(curve.params, moved.key):
         return moved
     low, high = default_bounds(moved.key, is_environment=False)
     values = curve.flat_base()[curve.tangent != 0]

@@ -81,6 +81,7 @@ def render(
 
 def assign(scene: mi.Scene, values: Mapping[str, str]) -> None:
     """Give scene parameters the numbers that ``--set`` names."""
+    from ..material_parameters import is_polynomial
     from ..optimize.constraints import default_bounds
     from ..scene import assign_parameter, scene_parameters
 
@@ -89,7 +90,9 @@ def assign(scene: mi.Scene, values: Mapping[str, str]) -> None:
         numbers = read_numbers(key, text)
         assign_parameter(parameters, key, numbers)
         low, high = default_bounds(key, is_environment=False)
-        if numbers.size and not low <= numbers.min() <= numbers.max() <= high:
+        if is_polynomial(parameters, key):
+            print(f"warning: --set {key}: spectral variants take polynomial coefficients here", file=sys.stderr)
+        elif numbers.size and not low <= numbers.min() <= numbers.max() <= high:
             print(f"warning: --set {key}: physical values are from {low:g} to {high:g}", file=sys.stderr)
     parameters.update()
 

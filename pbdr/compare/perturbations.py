@@ -13,9 +13,10 @@ import numpy as np
 
 from ..errors import InputError, suggestion
 from ..geometry import mesh
+from ..material_parameters import is_polynomial
 from ..scene_parameters import describe_parameters, scene_parameters
 from ..seeds import derive_seed
-from .steps import motion_step, value_step
+from .steps import coefficient_step, motion_step, value_step
 
 Kind = Literal["uniform", "component", "random", "tangent", "translate", "rotate", "scale"]
 
@@ -296,6 +297,8 @@ class Curve:
     def _default_step(self, scene: mi.Scene) -> float:
         direction = self.perturbation
         if not (direction.is_motion or self.is_vertex_buffer):
+            if is_polynomial(self.params, direction.key):
+                return coefficient_step(self.tangent)
             return value_step(self.flat_base(), self.tangent)
         return motion_step(
             scene,

@@ -11,6 +11,10 @@ from ..scene_parameters import scene_parameters
 _PIXELS = 0.4
 #: Relative step of a value.
 _SHARE = 0.02
+#: Change of the polynomial that stands for a reflectance in spectral variants; the reflectance changes by half at most
+_POLYNOMIAL = 0.04
+#: The longest wavelength that is sampled, nm.
+_LONGEST = 830.0
 #: Steps where the size of a pixel is not known: share of the scene's diagonal, radians, factor.
 _FALLBACK = {"translate": 0.002, "rotate": 0.01, "scale": 0.01}
 _LARGEST_TURN = 0.05
@@ -26,6 +30,16 @@ def value_step(values: np.ndarray, tangent: np.ndarray) -> float:
     moving = np.abs(values[tangent != 0])
     typical = float(np.mean(moving)) if moving.size else 0.0
     return _SHARE * (typical if typical > 1e-6 else 1.0) / float(np.max(np.abs(tangent)))
+
+
+def coefficient_step(tangent: np.ndarray) -> float:
+    """Step of a spectral reflectance, which is held as a polynomial of the wavelength [Jakob and Hanika 2019].
+
+    Args:
+        tangent: Derivatives of the coefficients with respect to t, highest power first. [3 n]
+    """
+    powers = np.array([_LONGEST**2, _LONGEST, 1.0])
+    return _POLYNOMIAL / float((np.abs(tangent, dtype=np.float64).reshape(-1, 3) @ powers).max())
 
 
 def motion_step(scene: mi.Scene, key: str, kind: str, *, center: np.ndarray, radius: float, length: float) -> float:

@@ -12,6 +12,7 @@ import mitsuba as mi
 import numpy as np
 
 from ..errors import InputError
+from ..material_parameters import is_polynomial
 from ..scene_parameters import assign_parameter, numbers
 from ..seeds import derive_seed
 from .constraints import Reparameterization, default_bounds, find_reparameterization, inner_bounds
@@ -136,6 +137,11 @@ def make_variable(
         raise InputError(
             f"{where}: parameter '{key}' is a {kind}; jobs recover numbers, colours, textures and buffers"
             + ("; kind = 'pose' recovers it" if kind.endswith("Transform4f") else "")
+        )
+    if is_polynomial(parameters, key):
+        raise InputError(
+            f"{where}: '{key}' is a colour, which '{mi.variant()}' holds as coefficients of a polynomial of the "
+            "wavelength; jobs recover colours in rgb and mono variants, as 'llvm_ad_rgb'"
         )
     bounds = default_bounds(key, is_environment=is_environment_map(scene, key))
     if entry.bounds is not None:

@@ -212,6 +212,11 @@ def test_scalar_variant(refused: Callable, tmp_path: Path) -> None:
     assert "'scalar_rgb' cannot differentiate" in said and "llvm_ad_rgb" in said
 
 
+def test_colours_in_spectral_variants(refused: Callable, tmp_path: Path) -> None:
+    said = refused(write_job(tmp_path), "--variant", "llvm_ad_spectral")
+    assert WALL in said and "polynomial of the wavelength" in said
+
+
 def test_scalar_variant_in_python(tmp_path: Path) -> None:
     mi.set_variant("scalar_rgb")
     with pytest.raises(InputError, match="'scalar_rgb' cannot differentiate"):

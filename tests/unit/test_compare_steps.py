@@ -10,6 +10,7 @@ import pytest
 
 from pbdr.compare.estimators import smooth_adjoint
 from pbdr.compare.perturbations import Perturbation
+from pbdr.compare.references import central_differences
 from pbdr.compare.step_choice import allowed_doublings, best_step, matched_adjoint, run_pilot
 
 
@@ -96,3 +97,29 @@ def test_matched_adjoint_stands_out_of_the_noise():
 
     assert stands_out(adjoint) > 2 * max(stands_out(smooth_adjoint(shape, seed)) for seed in range(8))
     assert matched_adjoint(0.1 * noise * generator.normal(size=(64, 64)), shape) is None
+
+
+@pytest.mark.parametrize("kind", ["colour", "texture"])
+def test_spectral_reflectances_are_polynomials(kind):
+    """Coefficients belong to powers of the wavelength: no step may change reflectances by more than some hundredths."""
+    mi.set_variant("llvm_ad_spectral")
+    texels = mi.Bitmap(np.random.default_rng(0).uniform(0.2, 0.8, (4, 4, 3)).astype(np.float32))
+    colours = {"colour": {"type": "rgb", "value": [0.2, 0.5, 0.3]}, "texture": {"type": "bitmap", "bitmap": texels}}
+    floor = {"type": "rectangle", "bsdf": {"type": "diffuse", "reflectance": colours[kind]}}
+    film = {"type": "hdrfilm", "width": 8, "height": 8, "rfilter": {"type": "box"}}
+    camera = {
+        "type": "orthographic",
+        "film": film,
+        "to_world": mi.ScalarTransform4f().look_at([0, 0, 2], [0, 0, 0], [0, 1, 0]),
+    }
+    scene = mi.load_dict(
+        {"type": "scene", "floor": floor, "camera": camera, "sky": {"type": "constant"}}, optimize=False
+    )
+    key = {"colour": "floor.bsdf.reflectance.value", "texture": "floor.bsdf.reflectance.data"}[kind]
+    step = Perturbation.uniform(key).bind(scene).step
+    images = []
+    for size in (step, step / 8):
+        moved = Perturbation.uniform(key, step=size)
+        images.append(central_differences(scene, moved, spp=16, repeats=4, integrator="path").image)
+    assert np.abs(images[1]).mean() > 0
+    np.testing.assert_allclose(images[0].mean(), images[1].mean(), rtol=0.01)
