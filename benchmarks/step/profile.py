@@ -3,7 +3,7 @@
 python benchmarks/step/profile.py [--scene cornell_box ...] [--pixels 0] [--spp 16] [--write]
 
 Prints milliseconds, the least of several steps for each entry. "Paths" is the kernel that follows paths, "replay" the
-one that follows them again for the derivative, "vertices" the flat kernel over kept vertices, "film" all others; the
+one that follows them again for the derivative, "records" the flat kernels over what was kept, "film" all others; the
 rest is recording, compiling and launching. The floor is one kernel that casts the rays of the same number of path
 vertices, one to the next vertex and one to a light each, and does nothing else.
 """
@@ -26,8 +26,8 @@ from pbdr.transport.vertices import Kept, PathRecords
 REPEATS = 8
 
 
-def kernels(step: Callable[[], object]) -> tuple[float, list[tuple[float, int]]]:
-    """Wall-clock milliseconds of a step, and milliseconds and operations of each of its kernels."""
+def kernels(step: Callable[[], object]) -> tuple[float, list[tuple[float, int, int]]]:
+    """Wall-clock milliseconds of a step, and milliseconds, operations and lanes of each of its kernels."""
     dr.sync_thread()
     with dr.scoped_set_flag(dr.JitFlag.KernelHistory):
         dr.kernel_history_clear()
@@ -36,20 +36,24 @@ def kernels(step: Callable[[], object]) -> tuple[float, list[tuple[float, int]]]
         dr.sync_thread()
         wall = 1e3 * (time.perf_counter() - start)
         history = [k for k in dr.kernel_history() if k["type"] == dr.KernelType.JIT]
-    return wall, [(k["execution_time"], k["operation_count"]) for k in history]
+    return wall, [(k["execution_time"], k["operation_count"], k["size"]) for k in history]
 
 
 def split(step: Callable[[], object], second: str) -> dict[str, float]:
     """The fastest of several steps, divided among its kernels.
 
     Args:
-        second: Name of the kernel for the derivative: the last of those with many operations.
+        second: What finds the derivative: ``replay`` is the kernel with most operations after the first, ``records``
+            are all after the adjoint of each camera sample is known.
     """
     wall, found = min((kernels(step) for _ in range(REPEATS)), key=lambda pair: pair[0])
     paths = max(range(len(found)), key=lambda k: (found[k][1] > 1500, found[k][0] if k < len(found) / 2 else 0))
-    later = [k for k in range(paths + 1, len(found)) if found[k][1] > 400]
-    last = max(later, key=lambda k: found[k][1] if second == "replay" else k, default=paths)
-    times = {"paths": found[paths][0], second: found[last][0]}
+    if second == "replay":
+        derivative = [max(found[paths + 1 :], key=lambda kernel: kernel[1])]
+    else:
+        adjoints = max(k for k in range(len(found)) if found[k][2] == found[paths][2])
+        derivative = found[adjoints + 1 :]
+    times = {"paths": found[paths][0], second: sum(kernel[0] for kernel in derivative)}
     times["film"] = sum(k[0] for k in found) - sum(times.values())
     return {"wall": wall, **times, "rest": wall - sum(times.values())}
 
@@ -86,7 +90,7 @@ def main() -> None:
     print(*lines, sep="\n")
     for name in options.scene:
         setup = Setup.of(name, options.pixels)
-        for label, step, kind, second in (("stock", stock, "prb", "replay"), ("pbdr", ours, "pbdr", "vertices")):
+        for label, step, kind, second in (("stock", stock, "prb", "replay"), ("pbdr", ours, "pbdr", "records")):
             integrator = mi.load_dict({"type": kind, "max_depth": 6})
             for seed in range(4):
                 dr.eval(step(setup, integrator, options.spp, seed))

@@ -21,6 +21,7 @@ class Experience:
 
     follows_lobes: bool = False  #: whether directions are drawn by the derivatives of lobes
     densities: dict[str, float] = dataclasses.field(default_factory=dict)  #: records of each kind per path, at most
+    rooms: dict[str, float] = dataclasses.field(default_factory=dict)  #: for which there was room in the last pass
     frozen: Frozen = dataclasses.field(default_factory=Frozen)
     attached: tuple[str, ...] = ()  #: keys that carried derivatives when it was last asked
     #: By attached keys, and whether everything counts

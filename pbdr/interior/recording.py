@@ -29,8 +29,9 @@ from .replay import ReplayBackward, ReplayForward
 FIRST_GUESS = 4.0
 
 #: Room beyond the largest count so far, as a factor and as a number; it grows in steps of a quarter of an octave, so
-#: that it seldom changes
+#: that it seldom changes, and shrinks where it was this much too large
 _MARGIN, _SPARE = 1.1, 256
+_MOST_ROOM = 1.5
 
 #: Directions that one kernel pushes; more would take longer to compile than to launch twice
 _DIRECTIONS_AT_ONCE = 8
@@ -231,9 +232,13 @@ class Recording:
 
     def _room(self) -> list[float]:
         """Records per path of each kind that there should be room for."""
-        known = self._tracer.experience.densities
-        expected = [max(known.get(kind, FIRST_GUESS), 1e-3) for kind in self._kept.records]
-        return [2 ** (math.ceil(4 * math.log2(density * _MARGIN)) / 4) for density in expected]
+        known, rooms = self._tracer.experience.densities, self._tracer.experience.rooms
+        for kind in self._kept.records:
+            density = max(known.get(kind, FIRST_GUESS), 1e-3)
+            # As large as before if that is enough: the largest of many counts creeps up
+            if not density <= rooms.get(kind, 0) <= _MOST_ROOM * density:
+                rooms[kind] = 2 ** (math.ceil(4 * math.log2(density * _MARGIN)) / 4)
+        return [rooms[kind] for kind in self._kept.records]
 
     def _bytes(self, numbers: Sequence[float]) -> float:
         """Memory of so many records of each kind."""
