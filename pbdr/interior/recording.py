@@ -11,7 +11,7 @@ import drjit as dr
 import mitsuba as mi
 
 from ..errors import InputError
-from ..scene_parameters import attached_values
+from ..scene_parameters import attached_values, scene_parameters
 from ..transport import film as films
 from ..transport.collection import without_collection
 from ..transport.path import PathResult
@@ -192,17 +192,18 @@ class Recording:
         self, p: films.Pass, layout: Layout, outcome: Outcome | None, batch: Sequence[Mapping]
     ) -> list[tuple[films.Camera, mi.Spectrum]]:
         """Derivatives of radiance along some directions, with the camera samples that they belong to."""
-        params, pushed = mi.traverse(self._scene), []
+        params, pushed = scene_parameters(self._scene), []
         if outcome is not None:
             # Hits are the same for all directions
             camera = outcome.camera(self._sensor, layout, self._tracer.put)
             terms = outcome.terms(self._scene, layout, camera)
         for direction in batch:
             copies = {key: attached_copy(params[key]) for key in direction if key in params}
-            with put_values(self._scene, {key: copies[key][1] if key in copies else None for key in direction}):
+            values = {key: copies[key][1] if key in copies else None for key in direction}
+            with put_values(self._scene, values, params):
                 for key, (leaf, _) in copies.items():
                     dr.set_grad(leaf, _tangent(key, leaf, direction[key]))
-                push_tangents(self._scene)
+                push_tangents(params)
                 pushed.append(self._replay_forward(p) if outcome is None else push(terms, outcome))
         if outcome is None:
             return pushed

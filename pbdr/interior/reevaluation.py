@@ -24,6 +24,7 @@ import mitsuba as mi
 from ..errors import InputError, suggestion
 from ..geometry.edges import single_shapes
 from ..geometry.motion import MOTION_KEYS
+from ..scene_parameters import scene_parameters
 from ..transport import film as films
 from ..transport.path import PathResult
 from ..transport.vertices import sum_along_paths
@@ -47,9 +48,15 @@ def require_separate_lobes(scene: mi.Scene) -> None:
 
 
 @contextlib.contextmanager
-def put_values(scene: mi.Scene, values: Mapping[str, dr.ArrayBase]) -> Iterator[None]:
-    """Put values of materials, textures and emitters into a scene for a while."""
-    params = mi.traverse(scene)
+def put_values(
+    scene: mi.Scene, values: Mapping[str, dr.ArrayBase], params: mi.SceneParameters | None = None
+) -> Iterator[None]:
+    """Put values of materials, textures and emitters into a scene for a while.
+
+    Args:
+        params: A traversal of the scene, if there is one.
+    """
+    params = scene_parameters(scene) if params is None else params
     for key in values:
         _require_still(scene, params, key)
     # Copies that are made while derivatives are suspended would lose theirs

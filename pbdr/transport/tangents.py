@@ -7,16 +7,19 @@ from collections.abc import Callable, Sequence
 import drjit as dr
 import mitsuba as mi
 
-from ..scene_parameters import attached_values
+from ..scene_parameters import attached_values, scene_parameters
 
 #: Traversals consume the graph between variables but leave the tangents in them
 KEEP_TANGENTS = dr.ADFlag.ClearEdges
 
 
-def push_tangents(scene: mi.Scene) -> None:
+def push_tangents(scene: mi.Scene | mi.SceneParameters) -> None:
     """Carry tangents from wherever the user set them to everything that derives from a scene parameter.
 
     Loops and passes differentiate in scopes of their own, which tangents cannot enter later.
+
+    Args:
+        scene: Or a traversal of it.
     """
     attached = list(attached_values(scene).values())
     if attached:
@@ -83,8 +86,9 @@ def tangents_of(scene: mi.Scene) -> dict:
 
     Needs parameters that were put into the scene anew. What is known to stay is left out.
     """
-    push_tangents(scene)
-    tangents = {key: dr.grad(_storage(value)) for key, value in attached_values(scene).items()}
+    parameters = scene_parameters(scene)
+    push_tangents(parameters)
+    tangents = {key: dr.grad(_storage(value)) for key, value in attached_values(parameters).items()}
     return {key: tangent for key, tangent in tangents.items() if not _is_zero(tangent)}
 
 
