@@ -27,13 +27,13 @@ def solve(folder, seed, observe, rate=1.0, spp=4):
         optimizer[key] = params[key]
         optimizer.set_learning_rate({key: rate * step})
     for index in range(STEPS):
-        for view, target in enumerate(targets):
-            params.update(optimizer)
-            image = mi.render(
-                scene, params, sensor=view, integrator=integrator, spp=spp, spp_grad=max(1, spp // 2),
-                seed=dr.opaque(mi.UInt32, 3 * (index + STEPS * seed) + view),
-            )  # fmt: skip
-            dr.backward(dr.mean(dr.square(image - target)) / len(targets))
+        view = index % len(targets)
+        params.update(optimizer)
+        image = mi.render(
+            scene, params, sensor=view, integrator=integrator, spp=spp, spp_grad=max(1, spp // 2),
+            seed=dr.opaque(mi.UInt32, index + STEPS * seed),
+        )  # fmt: skip
+        dr.backward(dr.mean(dr.square(image - targets[view])))
         optimizer.step()
         for key, (kind, _, low, high) in KEYS.items():
             optimizer[key] = kind(dr.clip(optimizer[key], low, high))
