@@ -120,7 +120,7 @@ def trace_pass(
 def deposit(
     scene: mi.Scene,
     sensor: mi.Sensor,
-    of_images: Sequence[mi.TensorXf],
+    adjoints: Sequence[mi.TensorXf],
     outcome: Outcome,
     *,
     layout: Layout,
@@ -129,19 +129,18 @@ def deposit(
     """Accumulate derivatives of a loss into the scene's parameters.
 
     Args:
-        of_images: Derivative of the loss by the image of each set. [H, W, C] each
+        adjoints: Derivative of the loss by the image of each set. [H, W, C] each
         put: Mitsuba's conversion of a spectral sample to film channels.
     """
     with dr.suspend_grad():
         camera = outcome.camera(sensor, layout, put)
-        δL = dr.select(outcome.valid, films.adjoint_of_sets(camera, of_images, outcome.weights), 0)
+        δL = dr.select(outcome.valid, films.adjoint_of_sets(camera, adjoints, outcome.weights), 0)
         dr.eval(δL)
         terms = outcome.terms(scene, layout, camera)
-        adjoints = [dr.gather(mi.Spectrum, δL, lane) for lane in terms.lanes]
         with dr.resume_grad():
-            for light, adjoint in zip(terms.light(outcome.L), adjoints, strict=True):
+            for light, lane in zip(terms.light(outcome.L), terms.lanes, strict=True):
                 if dr.grad_enabled(light):
-                    dr.backward_from(dr.sum(adjoint * light))
+                    dr.backward_from(dr.sum(dr.gather(mi.Spectrum, δL, lane) * light))
 
 
 def push(terms: Terms, outcome: Outcome) -> list[mi.Spectrum]:

@@ -51,6 +51,12 @@ def textured_meshes(scene: mi.Scene) -> list[mi.Mesh]:
     ]
 
 
+def is_distant(emitter: mi.EmitterPtr) -> mi.Bool:
+    """Whether light comes from a direction instead of a point. [N]"""
+    kind = emitter.flags()
+    return mi.has_flag(kind, mi.EmitterFlags.Infinite) | mi.has_flag(kind, mi.EmitterFlags.DeltaDirection)
+
+
 def emission_toward(
     scene: mi.Scene,
     si: mi.SurfaceInteraction3f,
@@ -110,11 +116,10 @@ def follow_emitter(
     Returns:
         The attached samples and a factor of value 1 that carries the change of measure. [N]
     """
-    kind = ds.emitter.flags()
     # A point of a lamp can be lit by itself, but for rounding: nothing moves between the two
     apart = ds.dist > 1e-6 * dr.max(dr.abs(ds.p))
-    on_surface = active & apart & mi.has_flag(kind, mi.EmitterFlags.Surface)
-    distant = mi.has_flag(kind, mi.EmitterFlags.Infinite) | mi.has_flag(kind, mi.EmitterFlags.DeltaDirection)
+    on_surface = active & apart & mi.has_flag(ds.emitter.flags(), mi.EmitterFlags.Surface)
+    distant = is_distant(ds.emitter)
 
     followed = dr.detach(ds, True)
     jacobian = mi.Float(1)

@@ -10,7 +10,7 @@ import mitsuba as mi
 
 from ..geometry.motion import material_point
 from ..sobol import SobolSampler
-from .emitter import emitters_move, follow_emitter
+from .emitter import emitters_move, follow_emitter, is_distant
 
 if TYPE_CHECKING:
     from .context import Context
@@ -88,7 +88,7 @@ class EmitterEnd:
 
     def view(self) -> tuple[mi.Vector3f, mi.Bool]:
         """From where the occluder is seen: a point, or a direction, and which of the two. [N]"""
-        distant = _is_distant(self.ds)
+        distant = is_distant(self.ds.emitter)
         return mi.Vector3f(dr.select(distant, self.ds.d, self.ds.p)), ~distant
 
     def middle(self, scene: mi.Scene, near: mi.SurfaceInteraction3f, r: mi.Float, active: mi.Bool) -> mi.Point3f:
@@ -102,7 +102,7 @@ class EmitterEnd:
         if emitters_move(scene):
             ds = follow_emitter(scene, near, ds, moving=True, active=active)[0]
         t = r / (r + dr.detach(ds.dist))
-        return dr.select(_is_distant(ds), near.p + ds.d * r, dr.lerp(near.p, ds.p, t))
+        return dr.select(is_distant(ds.emitter), near.p + ds.d * r, dr.lerp(near.p, ds.p, t))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,12 +121,6 @@ class SurfaceEnd:
         far = material_point(self.pi, self.ray, mi.RayFlags.Minimal, active)
         distance = dr.detach(far.t)
         return dr.select(far.is_valid(), dr.lerp(near.p, far.p, r / (r + distance)), near.p)
-
-
-def _is_distant(ds: mi.DirectionSample3f) -> mi.Bool:
-    """Whether light comes from a direction instead of a point. [N]"""
-    kind = ds.emitter.flags()
-    return mi.has_flag(kind, mi.EmitterFlags.Infinite) | mi.has_flag(kind, mi.EmitterFlags.DeltaDirection)
 
 
 def sample_emitter_end(context: Context, sampler: SobolSampler, count: int) -> EmitterEnd:
@@ -178,7 +172,7 @@ def arriving_light(
         The end, and radiance over its density per solid angle. [N]
     """
     ds = dr.detach(end.ds, True)
-    distant = _is_distant(ds)
+    distant = is_distant(ds.emitter)
     offset = ds.p - b
     distance = dr.norm(offset)
     ds.d = dr.select(distant, ds.d, offset / distance)

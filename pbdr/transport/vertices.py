@@ -11,6 +11,7 @@ import mitsuba as mi
 from ..geometry.attachment import Attachment
 from ..geometry.edges import has_instances
 from ..packing import outline, pack, unpack
+from .emitter import is_distant
 from .memory import Vertex
 from .path import Traits
 from .records import NONE, PACKET, Records, row_count
@@ -206,7 +207,7 @@ def _values(vertex: Vertex, lane: mi.UInt32) -> dict:
 def _lit(vertex: Vertex) -> dict:
     """Light of an emitter sample, likewise."""
     ds = vertex.light.ds
-    place = dr.select(_is_distant(ds.emitter), ds.d, mi.Vector3f(ds.uv.x, ds.uv.y, -dr.dot(ds.d, ds.n)))
+    place = dr.select(is_distant(ds.emitter), ds.d, mi.Vector3f(ds.uv.x, ds.uv.y, -dr.dot(ds.d, ds.n)))
     weight = vertex.throughput * vertex.light.turned
     return {"emitter": dr.reinterpret_array(mi.UInt32, ds.emitter), "place": place, "weight": weight}
 
@@ -217,10 +218,6 @@ def _seen(vertex: Vertex) -> dict:
     place = dr.select(si.is_valid(), mi.Vector3f(si.uv.x, si.uv.y, si.wi.z), vertex.d)
     weight = vertex.throughput * vertex.mis
     return {"emitter": dr.reinterpret_array(mi.UInt32, emitter), "place": place, "weight": weight}
-
-
-def _is_distant(emitter: mi.EmitterPtr) -> mi.Bool:
-    return mi.has_flag(emitter.flags(), mi.EmitterFlags.Infinite)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,7 +272,7 @@ class StoredLights:
         emitter = dr.reinterpret_array(mi.EmitterPtr, fields["emitter"])
         si = dr.zeros(mi.SurfaceInteraction3f, dr.width(lane))
         si.uv = mi.Point2f(place.x, place.y)
-        si.wi = dr.select(_is_distant(emitter), -place, mi.Vector3f(0, 0, place.z))
+        si.wi = dr.select(is_distant(emitter), -place, mi.Vector3f(0, 0, place.z))
         si.time, si.wavelengths = _of_lanes(camera_ray, lane)
         return cls(lane, used, emitter, si, fields["weight"])
 
