@@ -76,13 +76,19 @@ class DifferentialIntegrator(GradientPasses):
         if not develop:
             raise InputError("pbdr's integrators return developed images: 'develop' must be True")
         sensor = self.sensor(scene, sensor)
-        with dr.suspend_grad():
-            image = 0
-            for p in films.plan_passes(sensor, spp, seed, self.memory_budget):
-                camera = self.camera(sensor, p)
-                traced = self.trace(scene, camera, Primal())
-                image += p.weight * films.develop(camera, traced.L, alpha=films.coverage(traced))
-            return image
+        passes = films.plan_passes(sensor, spp, seed, self.memory_budget)
+        return sum(p.weight * self._image(scene, sensor, p) for p in passes)
+
+    @without_collection
+    def image(self, scene: mi.Scene, sensor: int | mi.Sensor, seed: int | mi.UInt32, spp: int) -> mi.TensorXf:
+        """The same as :meth:`render`, evaluated, from kernels of earlier calls: for images in an optimization.
+
+        What changes must be a parameter of the scene, as Mitsuba's traversal knows it.
+        """
+        sensor = self.sensor(scene, sensor)
+        self.experience.look(scene)
+        passes = films.plan_passes(sensor, spp, seed, self.memory_budget)
+        return sum(p.weight * self._call("image", self._image, scene, sensor, p) for p in passes)
 
     @without_collection
     def render_forward(self, scene, params, sensor=0, seed=0, spp=0):
@@ -146,6 +152,12 @@ class DifferentialIntegrator(GradientPasses):
             self.camera, self.trace, RBIntegrator._splat_to_block, self.sampling, self.memory_budget, self.experience
         )
         return Recording(scene, sensor, kept, tracer, request)
+
+    def _image(self, scene, sensor, p):
+        with dr.suspend_grad():
+            camera = self.camera(sensor, p)
+            traced = self.trace(scene, camera, Primal())
+            return films.develop(camera, traced.L, alpha=films.coverage(traced))
 
     def _forward(self, scene, sensor, p, begun):
         with dr.suspend_grad():

@@ -154,7 +154,9 @@ def run_plain(case: Case, seed: int, watch: Watch, settings: Mapping | None = No
 
 def run_pbdr(case: Case, seed: int, watch: Watch) -> None:
     """One run of pbdr's job."""
-    problem = script(case, "with_pbdr").problem(SCENES / case.scene, seed=seed, spp_evaluation=1)
+    # Nobody looks at pictures here
+    quiet = {"spp_evaluation": 1, "output": {"image_every": 0}}
+    problem = script(case, "with_pbdr").problem(SCENES / case.scene, seed=seed, **quiet)
 
     # Small parameters are told whole, as they are after the step; what the scene holds is older by one
     are_told = set(case.keys) <= {v.key for v in problem.variables if np.prod(v.shape) <= LARGE}

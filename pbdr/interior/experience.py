@@ -30,16 +30,21 @@ class Experience:
     views: set[tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=set)  #: sensors, with attached keys
     said: set[str] = dataclasses.field(default_factory=set)  #: what the log has been told
 
+    def look(self, scene: mi.Scene) -> mi.SceneParameters:
+        """Forget what is true no more of a scene that has changed, or of another one. Returns its parameters."""
+        parameters = scene_parameters(scene)
+        if not self.frozen.watch(scene, parameters):
+            self.attachments.clear()
+            self.kept.clear()
+        return parameters
+
     def attachment(self, scene: mi.Scene, *, everything: bool = False) -> Attachment:
         """What of a scene carries derivatives, or may be given some; asking each shape takes long, so answers are kept.
 
         Args:
             everything: Whether all materials, textures and emitters count.
         """
-        parameters = scene_parameters(scene)
-        if not self.frozen.watch(scene, parameters):
-            self.attachments.clear()
-            self.kept.clear()
+        parameters = self.look(scene)
         self.attached = tuple(attached_values(parameters))
         wanted = self.attached, everything
         if wanted not in self.attachments:

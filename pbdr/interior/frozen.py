@@ -48,7 +48,7 @@ class _Entry:
 class Frozen:
     """Launches the kernels of earlier calls wherever those were the same function of the same scene.
 
-    The first call of each function is an ordinary one. What fails when frozen is traced anew from then on, which the
+    What fails when frozen is traced anew from then on, which the
     log says. Spectral variants always trace anew: their colours come from tables that Mitsuba shows to no recording,
     and a recording that fails can leave arrays of the scene at wrong places.
     """
@@ -60,7 +60,6 @@ class Frozen:
         self._lamps: list[mi.Float] = []
         self._scalars: dict[str, str] = {}
         self._entries: dict[tuple, _Entry] = {}
-        self._names: set[str] = set()  #: functions that were called
         self._stand_ins = StandIns()
 
     def watch(self, scene: mi.Scene, parameters: mi.SceneParameters) -> bool:
@@ -79,7 +78,7 @@ class Frozen:
         lamps = [dr.detach(mi.traverse(shape)["vertex_positions"]) for shape in textured_meshes(scene)]
         same = same and scalars == self._scalars and [v.index for v in lamps] == [v.index for v in self._lamps]
         if not same:
-            self._parts, self._scalars, self._entries, self._names = parts, scalars, {}, set()
+            self._parts, self._scalars, self._entries = parts, scalars, {}
             self._lamps = lamps
             self._stand_ins.clear()
         return same
@@ -99,10 +98,7 @@ class Frozen:
             return function(scene, sensor, *arguments)
         entry = self._entry((name, id(sensor), layout, structure_key(arguments)), sensor)
         entry.calls += 1
-        # Most functions that are called once are not called again; those that are, are so with other layouts, too
-        is_new = entry.calls == 1 and name not in self._names
-        self._names.add(name)
-        if is_new or entry.frozen is None:
+        if entry.frozen is None:
             return function(scene, sensor, *arguments)
         body = entry.body
         body.function, body.arguments = function, arguments

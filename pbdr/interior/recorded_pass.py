@@ -1,12 +1,12 @@
-"""The two kernels of a recording: one traces paths and keeps vertices, the other differentiates at all of them.
+"""The kernels of a recording: one traces paths and keeps vertices, others differentiate at all of them.
 
-Both are functions of a scene and of arrays alone, so that they can be frozen.
+All are functions of a scene and of arrays alone, so that they can be frozen.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import drjit as dr
@@ -15,7 +15,7 @@ import mitsuba as mi
 from ..transport import film as films
 from ..transport.path import PathResult
 from ..transport.samplers import CameraSampling
-from ..transport.tangents import KEEP_TANGENTS
+from ..transport.tangents import KEEP_TANGENTS, attached_storage
 from ..transport.vertices import Kept, PathRecords
 from .store import Store, Terms
 from .surfaces import inverse_densities
@@ -143,6 +143,41 @@ def deposit(
                     dr.backward_from(dr.sum(dr.gather(mi.Spectrum, δL, lane) * light))
 
 
+def push_pass(
+    scene: mi.Scene,
+    sensor: mi.Sensor,
+    directions: Sequence[Mapping],
+    outcome: Outcome,
+    *,
+    layout: Layout,
+    put: Callable,
+) -> list[mi.TensorXf]:
+    """Derivatives of the images along directions of parameters that carry derivatives.
+
+    Args:
+        directions: Tangents of what takes them, by key; nothing in the scene may be computed from it
+            (:func:`~pbdr.transport.tangents.has_followers`).
+        put: Mitsuba's conversion of a spectral sample to film channels.
+
+    Returns:
+        For each set, one derivative per direction. [K, H, W, C] each
+    """
+    with dr.suspend_grad():
+        camera = outcome.camera(sensor, layout, put)
+        terms = outcome.terms(scene, layout, camera)
+        with dr.resume_grad():
+            leaves = attached_storage(scene)
+        pushed = []
+        # These alone: calls also reach variables of other scenes in memory, which come from elsewhere
+        with dr.resume_grad(*leaves.values()):
+            for direction in directions:
+                dr.clear_grad(leaves)
+                for key, tangent in direction.items():
+                    dr.set_grad(leaves[key], tangent)
+                pushed.append(push(terms, outcome))
+        return develop_pushed(camera, terms, outcome, pushed)
+
+
 def push(terms: Terms, outcome: Outcome) -> list[mi.Spectrum]:
     """Derivatives of the light of all records along the tangents that the scene's parameters hold, unevaluated."""
     tangents = []
@@ -152,11 +187,16 @@ def push(terms: Terms, outcome: Outcome) -> list[mi.Spectrum]:
     return tangents
 
 
-def sum_over_paths(terms: Terms, outcome: Outcome, values: Sequence[Sequence[mi.Spectrum]]) -> list[mi.Spectrum]:
-    """Sums over the records of each path, of several values of each record. [V] → [N] each
+def develop_pushed(
+    camera: films.Camera, terms: Terms, outcome: Outcome, values: Sequence[Sequence[mi.Spectrum]]
+) -> list[mi.TensorXf]:
+    """Images of several values of each record.
 
     Args:
-        values: For each sum, one value of each record of each kind.
+        values: For each image, one value of each record of each kind.
+
+    Returns:
+        For each set, all images. [K, H, W, C] each
     """
     with dr.suspend_grad():
         totals = [dr.zeros(mi.Spectrum, dr.width(outcome.L)) for _ in values]
@@ -164,4 +204,4 @@ def sum_over_paths(terms: Terms, outcome: Outcome, values: Sequence[Sequence[mi.
             for part, lane, used in zip(parts, terms.lanes, terms.used, strict=True):
                 dr.scatter_add(total, part, lane, used)
         dr.eval(totals)
-        return [dr.select(outcome.valid, total, 0) for total in totals]
+        return films.develop_tangents(camera, [dr.select(outcome.valid, total, 0) for total in totals])

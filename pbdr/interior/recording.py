@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -15,18 +16,19 @@ from ..scene_parameters import attached_values, scene_parameters
 from ..transport import film as films
 from ..transport.collection import without_collection
 from ..transport.path import PathResult
-from ..transport.tangents import attached_copy, push_tangents, tangents_of
-from ..transport.vertices import Kept
+from ..transport.tangents import attached_copy, has_followers, own, push_tangents, tangents_along, tangents_of
+from ..transport.vertices import LIGHTS, VERTICES, Kept
 from .allocation import PixelAllocation
 from .base import Rule
 from .marked import Marked
 from .primal import Primal
-from .recorded_pass import Layout, Outcome, Tracer, deposit, push, sum_over_paths, trace_pass
+from .recorded_pass import Layout, Outcome, Tracer, deposit, develop_pushed, push, push_pass, trace_pass
 from .reevaluation import put_values, reevaluate_pass
 from .replay import ReplayBackward, ReplayForward
 
-#: Records of a path that there is room for before any was counted
-FIRST_GUESS = 4.0
+#: Records of a path that there is room for before any was counted: a little more than paths of six segments in a closed
+#: room leave of two walls, a metal and the lamp
+FIRST_GUESS = {VERTICES: 1.8, LIGHTS: 2.5}
 
 #: Room beyond the largest count so far, as a factor and as a number; it grows in steps of a quarter of an octave, so
 #: that it seldom changes, and shrinks where it was this much too large
@@ -115,14 +117,17 @@ class Recording:
         Returns:
             One for each image. [H, W, C] each
         """
-        return [stack[0] for stack in self.jvp([self.direction()])]
+        return [stack[0] for stack in self.jvp([tangents_of(self._scene)])]
 
-    def direction(self) -> dict:
-        """The direction of the scene's parameters along tangents that what they come from holds, for :meth:`jvp`.
+    def directions(self, each: Iterable[None]) -> list[dict]:
+        """Directions of the scene's parameters along tangents of what they come from, for :meth:`jvp`.
 
-        Each call needs parameters that were put into the scene anew.
+        Needs parameters that were put into the scene anew.
+
+        Args:
+            each: Gives what the parameters come from the tangents of the next direction.
         """
-        return tangents_of(self._scene)
+        return tangents_along(self._scene, each)
 
     @without_collection
     def jvp(self, directions: Sequence[Mapping[str, dr.ArrayBase]]) -> list[mi.TensorXf]:
@@ -143,17 +148,17 @@ class Recording:
         if not directions:
             raise InputError("'directions' is empty: there is nothing to differentiate along")
         self._require_kept({key for direction in directions for key in direction})
-        totals = [[mi.TensorXf(0)] * len(directions) for _ in range(self._sets)]
+        starts = range(0, len(directions), _DIRECTIONS_AT_ONCE)
+        batches = [directions[start : start + _DIRECTIONS_AT_ONCE] for start in starts]
+        totals = [[mi.TensorXf(0)] * len(batches) for _ in range(self._sets)]
         # Tangents that the user's variables may hold are none of these directions
         attached = {key: dr.detach(value) for key, value in attached_values(self._scene).items()}
         with put_values(self._scene, attached):
             for p, layout, outcome in self._recorded():
-                for start in range(0, len(directions), _DIRECTIONS_AT_ONCE):
-                    batch = directions[start : start + _DIRECTIONS_AT_ONCE]
-                    for k, (camera, δL) in enumerate(self._push(p, layout, outcome, batch), start):
-                        for images, part in zip(totals, self._tangents(camera, δL), strict=True):
-                            images[k] = images[k] + p.weight * part
-        return [_stack(images) for images in totals]
+                for k, batch in enumerate(batches):
+                    for images, part in zip(totals, self._push(p, layout, outcome, batch), strict=True):
+                        images[k] = images[k] + p.weight * part
+        return [dr.concat(images) for images in totals]
 
     @without_collection
     def reevaluate(self, values: Mapping[str, dr.ArrayBase]) -> list[mi.TensorXf]:
@@ -189,25 +194,43 @@ class Recording:
                 )
 
     def _push(
-        self, p: films.Pass, layout: Layout, outcome: Outcome | None, batch: Sequence[Mapping]
-    ) -> list[tuple[films.Camera, mi.Spectrum]]:
-        """Derivatives of radiance along some directions, with the camera samples that they belong to."""
-        params, pushed = scene_parameters(self._scene), []
+        self, p: films.Pass, layout: Layout, outcome: Outcome | None, directions: Sequence[Mapping]
+    ) -> list[mi.TensorXf]:
+        """Share of a pass in the derivatives of the images along some directions. [K, H, W, C] each"""
+        params, put = scene_parameters(self._scene), self._tracer.put
+        with self._attached_alone({key for direction in directions for key in direction}, params) as leaves:
+            typed = [
+                {key: _tangent(key, leaves[key], tangent) for key, tangent in direction.items()}
+                for direction in directions
+            ]
+            if outcome is not None and not has_followers(leaves.values()):
+                return self._call("push", layout, push_pass, typed, outcome, put=put)
+        pushed = []
         if outcome is not None:
             # Hits are the same for all directions
-            camera = outcome.camera(self._sensor, layout, self._tracer.put)
+            camera = outcome.camera(self._sensor, layout, put)
             terms = outcome.terms(self._scene, layout, camera)
-        for direction in batch:
-            copies = {key: attached_copy(params[key]) for key in direction if key in params}
-            values = {key: copies[key][1] if key in copies else None for key in direction}
-            with put_values(self._scene, values, params):
-                for key, (leaf, _) in copies.items():
-                    dr.set_grad(leaf, _tangent(key, leaf, direction[key]))
+        for direction in typed:
+            with self._attached_alone(direction, params) as leaves:
+                for key, tangent in direction.items():
+                    dr.set_grad(leaves[key], tangent)
                 push_tangents(params)
-                pushed.append(self._replay_forward(p) if outcome is None else push(terms, outcome))
-        if outcome is None:
-            return pushed
-        return [(camera, δL) for δL in sum_over_paths(terms, outcome, pushed)]
+                if outcome is not None:
+                    pushed.append(push(terms, outcome))
+                else:
+                    camera, δL = self._replay_forward(p)
+                    pushed.append(δL)
+        if outcome is not None:
+            return develop_pushed(camera, terms, outcome, pushed)
+        with dr.suspend_grad():
+            return films.develop_tangents(camera, pushed)
+
+    @contextlib.contextmanager
+    def _attached_alone(self, keys: Iterable[str], params: mi.SceneParameters) -> Iterator[dict]:
+        """Copies of some parameters in the scene that carry derivatives; gives what takes their tangents, by key."""
+        copies = {key: attached_copy(params[key]) for key in keys if key in params}
+        with put_values(self._scene, {key: copies[key][1] if key in copies else None for key in keys}, params):
+            yield {key: leaf for key, (leaf, _) in copies.items()}
 
     def _replay_forward(self, p: films.Pass) -> tuple[films.Camera, mi.Spectrum]:
         """Derivatives of radiance without recorded vertices."""
@@ -215,11 +238,6 @@ class Recording:
             camera = self._camera(p)
             rule = ReplayForward(self._trace(camera, Marked(self._kept)))
             return camera, self._trace(camera, rule, active=rule.active).δL
-
-    def _tangents(self, camera: films.Camera, δL: mi.Spectrum) -> list[mi.TensorXf]:
-        """Derivatives of the images: they are linear in radiance."""
-        with dr.suspend_grad():
-            return [films.develop(camera.part(k), camera.share(δL, k)) for k in range(self._sets)]
 
     # ------------------------------------------------------------------ passes
 
@@ -235,7 +253,7 @@ class Recording:
         """Records per path of each kind that there should be room for."""
         known, rooms = self._tracer.experience.densities, self._tracer.experience.rooms
         for kind in self._kept.records:
-            density = max(known.get(kind, FIRST_GUESS), 1e-3)
+            density = max(known.get(kind, FIRST_GUESS[kind]), 1e-3)
             # As large as before if that is enough: the largest of many counts creeps up
             if not density <= rooms.get(kind, 0) <= _MOST_ROOM * density:
                 rooms[kind] = 2 ** (math.ceil(4 * math.log2(density * _MARGIN)) / 4)
@@ -338,9 +356,4 @@ def _tangent(key: str, leaf: dr.ArrayBase, value: object) -> dr.ArrayBase:
         tangent = None
     if tangent is None or (dr.is_tensor_v(leaf) and tangent.shape not in ((), leaf.shape)):
         raise InputError(f"a direction of '{key}' must be a {type(leaf).__name__} of its shape, got {value}")
-    return tangent
-
-
-def _stack(images: Sequence[mi.TensorXf]) -> mi.TensorXf:
-    """Images of equal size as one array. [K, H, W, C]"""
-    return mi.TensorXf(dr.concat([dr.ravel(image) for image in images]), (len(images), *images[0].shape))
+    return own(tangent)

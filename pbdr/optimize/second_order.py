@@ -83,6 +83,9 @@ class _LeastSquares(_Method):
     part of its derivative that curves upward.
     """
 
+    #: Whether two independent images may share the samples of a step
+    crossed = True
+
     def check(self, problem: Problem) -> None:
         name = problem.job.optimizer.type
         if problem.meshes:
@@ -105,10 +108,12 @@ class _LeastSquares(_Method):
         A, b, loss = np.zeros((size, size)), np.zeros(size), 0.0
         units = Units(problem, latents)
         for index in views:
-            r, columns = ViewColumns(problem, units, index, spp, seeds).columns()
-            J = columns / np.sqrt(len(views))
-            r = r / np.sqrt(len(views))
-            A, b, loss = A + J.T @ J, b + J.T @ r, loss + float(r @ r)
+            found = ViewColumns(problem, units, index, spp, seeds, crossed=self.crossed).columns()
+            r, J = (sum(parts) / len(found) for parts in zip(*found, strict=True))
+            A, loss = A + J.T @ J / len(views), loss + float(r @ r) / len(views)
+            # Residuals of one image go with the derivatives of the other
+            pairs = zip(found, reversed(found), strict=True)
+            b += sum(columns.T @ other for (_, columns), (other, _) in pairs) / (len(found) * len(views))
         if problem.priors:
             g, H = _prior_derivatives(problem, latents)
             A, b = A + H / 2, b + g / 2
@@ -134,6 +139,9 @@ class GaussNewton(_LeastSquares):
 
 class LevenbergMarquardt(_LeastSquares):
     """Damped steps: more damping where a step does not lower the loss of equal random numbers, less where it does."""
+
+    # Trials look at the image of the residuals
+    crossed = False
 
     def __init__(self, problem: Problem, options: MarquardtOptions):
         super().__init__(problem)

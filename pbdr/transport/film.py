@@ -240,6 +240,23 @@ def develop_sets(camera: Camera, path: PathResult) -> tuple[list[mi.TensorXf], l
     return images, weights
 
 
+def develop_tangents(camera: Camera, tangents: Sequence[mi.Spectrum]) -> list[mi.TensorXf]:
+    """Images of several derivatives of radiance: they are linear in it.
+
+    Args:
+        tangents: For each image, one value of each camera sample. [N] each
+
+    Returns:
+        For each set, all images. [K, H, W, C] each
+    """
+    stacks = []
+    for k in range(camera.sets):
+        part = camera.part(k)
+        images = [develop(part, camera.share(tangent, k)) for tangent in tangents]
+        stacks.append(mi.TensorXf(dr.concat([dr.ravel(image) for image in images]), (len(images), *images[0].shape)))
+    return stacks
+
+
 def adjoint_of_sets(
     camera: Camera, adjoints: Sequence[mi.TensorXf], weights: Sequence[mi.TensorXf] | None = None
 ) -> mi.Spectrum:

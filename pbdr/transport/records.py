@@ -26,6 +26,8 @@ class Records:
             arrays: Both counters [1] and all numbers, by eights. [8 · capacity] each
         """
         self.fields, self.capacity = fields, capacity
+        # An array, so that kernels do not depend on it
+        self._end = dr.opaque(mi.UInt32, capacity)
         if arrays is None:
             counters = [dr.opaque(mi.UInt32, 0) for _ in range(2)]
             arrays = [*counters, *(dr.empty(mi.Float, PACKET * capacity) for _ in range(row_count(fields)))]
@@ -41,8 +43,8 @@ class Records:
             Where each record is kept, ``NONE`` where it is not. [N]
         """
         slot = dr.scatter_inc(self.arrays[backwards], mi.UInt32(0), active)
-        active = active & (slot < self.capacity)
-        slot = self.capacity - 1 - slot if backwards else slot
+        active = active & (slot < self._end)
+        slot = self._end - 1 - slot if backwards else slot
         numbers = [
             dr.reinterpret_array(mi.Float, dr.detach(part)) if dr.is_integral_v(part) else mi.Float(dr.detach(part))
             for name in self.fields
@@ -57,7 +59,7 @@ class Records:
         """All of the room, and where there is something in it."""
         index = dr.arange(mi.UInt32, self.capacity)
         first, last = (dr.gather(mi.UInt32, n, dr.zeros(mi.UInt32, self.capacity)) for n in self.arrays[:2])
-        used = (index < first) | (self.capacity - 1 - index < last)
+        used = (index < first) | (self._end - 1 - index < last)
         # What was there before the first record is of no type: not even a pointer may be followed
         shape = PACKET, self.capacity
         numbers = [x for row in self.arrays[2:] for x in dr.gather(mi.ArrayXf, row, index, used, shape=shape)]

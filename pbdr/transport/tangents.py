@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import drjit as dr
 import mitsuba as mi
@@ -11,6 +12,10 @@ from ..scene_parameters import attached_values, scene_parameters
 
 #: Traversals consume the graph between variables but leave the tangents in them
 KEEP_TANGENTS = dr.ADFlag.ClearEdges
+
+
+#: An edge of a graph of derivatives, as Dr.Jit draws it: from what was computed to what it was computed from
+_EDGE = re.compile(r"\d+ -> (\d+)")
 
 
 def push_tangents(scene: mi.Scene | mi.SceneParameters) -> None:
@@ -81,6 +86,26 @@ def attached_copy(value):
     return leaf, leaf if type(storage) is type(value) else type(value)(leaf)
 
 
+def attached_storage(scene: mi.Scene | mi.SceneParameters) -> dict:
+    """What takes tangents of the parameters that carry derivatives, by key."""
+    return {key: _storage(value) for key, value in attached_values(scene).items()}
+
+
+def has_followers(leaves: Sequence) -> bool:
+    """Whether anything was computed from arrays that carry derivatives, and still depends on them."""
+    graph, numbers = dr.graphviz_ad(as_string=True), {number for leaf in leaves for number in _graph_indices(leaf)}
+    return any(int(source) in numbers for source in _EDGE.findall(graph))
+
+
+def _graph_indices(value: dr.ArrayBase) -> list[int]:
+    """Numbers of an array's parts in the graph of derivatives."""
+    if dr.is_tensor_v(value):
+        return _graph_indices(value.array)
+    if dr.depth_v(value) > 1:
+        return [number for part in value for number in _graph_indices(part)]
+    return [value.index_ad]
+
+
 def tangents_of(scene: mi.Scene) -> dict:
     """The direction along which tangents of the user's variables move a scene: by key, of transforms of the matrix.
 
@@ -88,8 +113,52 @@ def tangents_of(scene: mi.Scene) -> dict:
     """
     parameters = scene_parameters(scene)
     push_tangents(parameters)
-    tangents = {key: dr.grad(_storage(value)) for key, value in attached_values(parameters).items()}
+    return _tangents(attached_storage(parameters))
+
+
+def tangents_along(scene: mi.Scene, each: Iterable[None]) -> list[dict]:
+    """The same for several directions, one after the other.
+
+    Args:
+        each: Gives the user's variables the tangents of the next direction.
+    """
+    storages, found = attached_storage(scene), []
+    for _ in each:
+        dr.forward_to(list(storages.values()), flags=dr.ADFlag.ClearInterior)
+        found.append(_tangents(storages))
+        dr.clear_grad(storages)
+    push_tangents(scene)
+    dr.eval(found)
+    return [_nonzero({key: _folded(tangent) for key, tangent in direction.items()}) for direction in found]
+
+
+def _tangents(storages: Mapping[str, dr.ArrayBase]) -> dict:
+    return _nonzero({key: dr.grad(storage) for key, storage in storages.items()})
+
+
+def _nonzero(tangents: dict) -> dict:
     return {key: tangent for key, tangent in tangents.items() if not _is_zero(tangent)}
+
+
+def _folded(value: dr.ArrayBase) -> dr.ArrayBase:
+    """A tangent whose single numbers are literally 0 where they are 0, so that kernels leave them out."""
+    if dr.is_tensor_v(value) or dr.is_matrix_v(value):
+        return value
+    if dr.depth_v(value) > 1:
+        return type(value)(*map(_folded, value))
+    return type(value)(0) if len(value) == 1 and value[0] == 0 else value
+
+
+def own(value: dr.ArrayBase) -> dr.ArrayBase:
+    """The same numbers in arrays of Dr.Jit's own: frozen functions take memory from outside for another kind of input.
+
+    Literals stay.
+    """
+    if dr.is_tensor_v(value):
+        return type(value)(own(value.array), value.shape)
+    if dr.depth_v(value) > 1:
+        return type(value)(*map(own, value))
+    return value if value.state == dr.VarState.Literal else value + dr.opaque(type(value), 0)
 
 
 def _is_zero(value: dr.ArrayBase) -> bool:

@@ -185,7 +185,7 @@ def test_moving_things_are_not_recorded():
 
 
 def test_too_many_vertices_for_the_first_guess(monkeypatch):
-    monkeypatch.setattr(recordings, "FIRST_GUESS", 0.01)
+    monkeypatch.setattr(recordings, "FIRST_GUESS", dict.fromkeys(KINDS, 0.01))
     monkeypatch.setattr(recordings, "_SPARE", 1)
     build, direction = STILL["diffuse texture"]
     scene, estimator, adjoint = build(), integrator(), adjoint_of(build())

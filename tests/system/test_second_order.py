@@ -56,14 +56,45 @@ def test_columns_are_the_transpose_of_the_gradient(tmp_path: Path, photo: np.nda
     """Jᵀr from columns is half of the gradient from reverse mode, at equal random numbers."""
     made = problem(tmp_path, photo, {WALL: {"initial": 0.4}, ALPHA: {"initial": 0.2}}, {"type": "lbfgs"}, 1)
     run = _Run(made)
-    view = ViewColumns(made, Units(made, run.optimizer), 0, 16, run._seed)
-    residuals, columns = view.columns()
+    view = ViewColumns(made, Units(made, run.optimizer), 0, 16, run._seed, crossed=False)
+    ((residuals, columns),) = view.columns()
     # Steps compare their trials with the loss of the residuals
     assert residuals @ residuals == pytest.approx(_loss(made, run.optimizer, [0], 16, run._seed), rel=1e-5)
     differentiate(made, run.optimizer, [0], 16, run._seed, crossed=False)
     expected = np.concatenate([np.array(dr.grad(run.optimizer[key])) for key in (WALL, ALPHA)])
     assert columns.shape == (len(residuals), 4)
     assert np.allclose(2 * residuals @ columns, expected, rtol=1e-3)
+
+
+def test_products_of_two_images(tmp_path: Path, photo: np.ndarray) -> None:
+    """The vector b = Jᵀr of a Gauss–Newton step is half of the gradient whose samples serve both, too."""
+    parameters = {WALL: {"initial": 0.4}, ALPHA: {"initial": 0.2}}
+    made = problem(tmp_path, photo, parameters, {"type": "gauss_newton"}, 1)
+    run = _Run(made)
+    A, b, loss = run.method.system(made, run.optimizer, [0], 16, run._seed)
+    reported, _ = differentiate(made, run.optimizer, [0], 16, run._seed, crossed=True)
+    expected = np.concatenate([np.array(dr.grad(run.optimizer[key])) for key in (WALL, ALPHA)])
+    assert np.abs(expected).min() > 0
+    assert np.allclose(2 * b, expected, rtol=1e-3)
+    assert loss == pytest.approx(reported, rel=1e-4)
+    assert (np.linalg.eigvalsh(A) > 0).all()
+
+
+def test_directions_of_numbers(tmp_path: Path, photo: np.ndarray) -> None:
+    """Single numbers that stay are left out, whatever follows from what, also beside an earlier scene."""
+    parameters = {WALL: {"initial": 0.9, "reparameterization": "unit"}, ALPHA: {"initial": 0.2}}
+    for _ in range(2):
+        made = problem(tmp_path, photo, parameters, {"type": "gauss_newton"}, 1)
+        run = _Run(made)
+        made.write_scene(run.optimizer)
+        recording = pbdr.record(made.integrator, made.scene, 0, spp=1, seed=0)
+        units = Units(made, run.optimizer)
+        found = units.in_scene(recording)
+        assert [list(direction) for direction in found] == [[WALL]] * 3 + [[ALPHA]]
+        # d(sigmoid) = c (1 − c)
+        rows = [np.array(direction[WALL]).ravel() for direction in found[:3]]
+        np.testing.assert_allclose(rows, 0.09 * np.eye(3), rtol=1e-3)
+        assert np.array(found[3][ALPHA]).item() == 1
 
 
 def test_lbfgs(tmp_path: Path, photo: np.ndarray) -> None:

@@ -165,6 +165,60 @@ def test_frozen_steps_are_the_same_steps(scene: mi.Scene, key: str) -> None:
     assert frozen.experience.frozen.works
 
 
+@pytest.mark.parametrize("key", [WALL, ALPHA, LAMP])
+def test_frozen_directions_are_the_same_directions(scene: mi.Scene, key: str) -> None:
+    """Along one parameter or two, launched again and traced anew, also with numbers in memory from outside."""
+    frozen, anew = (mi.load_dict({"type": "pbdr", "max_depth": 3}) for _ in range(2))
+    anew.experience.frozen.works = False
+    params = mi.traverse(scene)
+    for k in range(6):
+        for name in {key, WALL}:
+            params[name] = type(params[name])(0.9 * params[name] + dr.opaque(mi.Float, 0))
+            dr.enable_grad(params[name])
+        params.update()
+        directions = [{key: 1}, {key: 1, WALL: mi.Color3f(mi.Float(np.float32([0.1 * k])), 0, 1)}]
+        first, second = (
+            np.array(pbdr.record(one, scene, 0, spp=8, seed=k).jvp(directions)[0]) for one in (frozen, anew)
+        )
+        assert all(np.abs(tangent).max() > 0 for tangent in second)
+        np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-5 * np.abs(second).max())
+    assert frozen.experience.frozen.works
+    assert frozen.experience.frozen.launched >= 6
+
+
+def test_directions_beside_another_scene(scene: mi.Scene, tmp_path: Path) -> None:
+    """Calls reach the materials of all scenes in memory: neither takes the other's derivatives."""
+    integrator, other = mi.load_dict({"type": "pbdr", "max_depth": 3}), load_scene(write_scene(tmp_path))
+    optimizer = mi.ad.Adam(lr=0.05, params={WALL: mi.Color3f(0.4), ALPHA: mi.Float(0.2)})
+    there = mi.traverse(other)
+    there.update({key: 0.5 * optimizer[key] for key in optimizer})
+    recording = pbdr.record(mi.load_dict({"type": "pbdr", "max_depth": 3}), other, 0, spp=4, seed=1)
+    here = mi.traverse(scene)
+    dr.enable_grad(here[WALL])
+    here.update()
+    alone = None
+    for _ in range(3):
+        (found,) = pbdr.record(integrator, scene, 0, spp=4, seed=2).jvp([{WALL: 1}])
+        alone = found if alone is None else alone
+        np.testing.assert_allclose(found, alone, rtol=1e-4, atol=1e-6)
+    assert integrator.experience.frozen.works
+    recording.backward(recording.images)
+    assert all(np.abs(np.array(dr.grad(optimizer[key]))).max() > 0 for key in optimizer)
+
+
+def test_frozen_images_are_the_same_images(scene: mi.Scene) -> None:
+    integrator = mi.load_dict({"type": "pbdr", "max_depth": 3})
+    params = mi.traverse(scene)
+    for k in range(6):
+        params[WALL] = mi.Color3f(0.1 + 0.1 * k) + dr.opaque(mi.Float, 0)
+        params["camera.film.size"] = mi.ScalarVector2u(16, 12 + k // 3)
+        params.update()
+        expected = integrator.render(scene, 0, seed=k, spp=4)
+        np.testing.assert_allclose(integrator.image(scene, 0, dr.opaque(mi.UInt32, k), 4), expected, rtol=1e-5)
+    assert integrator.experience.frozen.works
+    assert integrator.experience.frozen.launched == 4
+
+
 def test_frozen_steps_notice_what_changes(scene: mi.Scene, tmp_path: Path) -> None:
     """Numbers that are part of kernels, arrays of other sizes, and another scene."""
     frozen, anew = (mi.load_dict({"type": "pbdr", "max_depth": 3}) for _ in range(2))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import drjit as dr
 import mitsuba as mi
 
+from ...capabilities import is_own
 from ...gradient_step import record
 from ..losses.objective import SPLATTED, Objective, Picture
 from ..parameters import Variable
@@ -50,6 +51,7 @@ def recorded_pictures(
     seed: Callable[[str], mi.UInt32],
     *,
     crossed: bool,
+    moving: bool = True,
 ) -> Recorded | None:
     """Pictures of a view at a fraction of the cost of :func:`attached_pictures`, where the problem allows.
 
@@ -58,16 +60,18 @@ def recorded_pictures(
 
     Args:
         crossed: Whether image and derivative may share samples.
+        moving: Whether something may move if they do; such recordings have no forward derivatives.
 
     Returns:
-        None if something moves, if the integrator is not one of pbdr's, or if no loss looks at images or their alpha.
+        None if something moves that must not, if the integrator is not one of pbdr's, or if no loss looks at images or
+        their alpha.
     """
     if not problem.objective.pictures & SPLATTED:
         return None
     objective, memory = problem.objective.crossed() if crossed else None, problem.memory
     if objective is None and problem.objective.is_paired:
         return None
-    recording = _recording(problem, view, spp, seed("gradient"), is_crossed=objective is not None)
+    recording = _recording(problem, view, spp, seed("gradient"), is_crossed=objective is not None, moving=moving)
     if recording is None:
         return None
     with dr.suspend_grad():
@@ -93,7 +97,7 @@ def recorded_pictures(
 
 
 def _recording(
-    problem: Problem, view: View, spp: int, seed: mi.UInt32, *, is_crossed: bool
+    problem: Problem, view: View, spp: int, seed: mi.UInt32, *, is_crossed: bool, moving: bool
 ) -> Recording | MovingRecording | None:
     """One image whose samples serve the derivative alone, or two that serve both; None where that cannot be had."""
     memory, spp_gradient = problem.memory, problem.job.spp_gradient or spp
@@ -106,7 +110,7 @@ def _recording(
         images=2 if is_crossed else 1,
         memory=memory,
         # Other pictures, such as depth, carry derivatives of what moves by themselves
-        moving=is_crossed and memory is None and problem.objective.pictures <= SPLATTED,
+        moving=moving and is_crossed and memory is None and problem.objective.pictures <= SPLATTED,
     )
     return memory.require(recording) if memory else recording
 
@@ -192,6 +196,8 @@ def _splatted(
 
 
 def _render(problem: Problem, view: View, spp: int, seed: mi.UInt32) -> mi.TensorXf:
+    if is_own(problem.integrator):
+        return problem.integrator.image(problem.scene, view.sensor, seed, spp)
     return mi.render(problem.scene, sensor=view.sensor, integrator=problem.integrator, spp=spp, seed=seed)
 
 
