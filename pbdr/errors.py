@@ -57,10 +57,16 @@ def raise_interrupt(error: BaseException) -> None:
 
 def _raise_cause(error: BaseException, kind: type[BaseException]) -> None:
     """Raise what an error came from, if that is of the given kind."""
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes(error):
         if isinstance(cause, kind):
             raise kind(*cause.args) from error
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, what it was raised from, and so on."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
         cause = cause.__cause__
 
 

@@ -23,7 +23,7 @@ from pbdr.transport.collection import without_collection
 from pbdr.transport.path import Limits
 from pbdr.transport.recorded import walk_backward, walk_forward
 from pbdr.transport.sensor import sensor_moves
-from pbdr.transport.tangents import KEEP_TANGENTS, push_adjoints, push_tangents
+from pbdr.transport.tangents import KEEP_TANGENTS, of_this_scene, push_adjoints, push_tangents
 
 
 def former_warped_area(props: mi.Properties, warp_depth: int) -> BoundaryTerm:
@@ -99,7 +99,8 @@ class DifferentialIntegrator(GradientPasses):
         gradient = 0
         for p in passes:
             begun = self.look_for_edges(scene, sensor, p, begun)
-            tangent, opening = self._call("forward", self._forward, scene, sensor, p, begun.lean())
+            with of_this_scene():
+                tangent, opening = self._call("forward", self._forward, scene, sensor, p, begun.lean())
             begun = dataclasses.replace(begun, opening=opening)
             gradient += p.weight * tangent
         self.end(scene, sensor, passes[0], begun)

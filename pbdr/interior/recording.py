@@ -16,7 +16,15 @@ from ..scene_parameters import attached_values, scene_parameters
 from ..transport import film as films
 from ..transport.collection import without_collection
 from ..transport.path import PathResult
-from ..transport.tangents import attached_copy, has_followers, own, push_tangents, tangents_along, tangents_of
+from ..transport.tangents import (
+    attached_copy,
+    has_followers,
+    of_this_scene,
+    own,
+    push_tangents,
+    tangents_along,
+    tangents_of,
+)
 from ..transport.vertices import LIGHTS, VERTICES, Kept
 from .allocation import PixelAllocation
 from .base import Rule
@@ -215,11 +223,12 @@ class Recording:
                 for key, tangent in direction.items():
                     dr.set_grad(leaves[key], tangent)
                 push_tangents(params)
-                if outcome is not None:
-                    pushed.append(push(terms, outcome))
-                else:
-                    camera, δL = self._replay_forward(p)
-                    pushed.append(δL)
+                with of_this_scene():
+                    if outcome is not None:
+                        pushed.append(push(terms, outcome))
+                    else:
+                        camera, δL = self._replay_forward(p)
+                        pushed.append(δL)
         if outcome is not None:
             return develop_pushed(camera, terms, outcome, pushed)
         with dr.suspend_grad():

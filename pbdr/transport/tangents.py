@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import drjit as dr
 import mitsuba as mi
 
+from ..errors import InputError, causes
 from ..scene_parameters import attached_values, scene_parameters
 
 #: Traversals consume the graph between variables but leave the tangents in them
@@ -31,6 +33,24 @@ def push_tangents(scene: mi.Scene | mi.SceneParameters) -> None:
         dr.forward_to(attached, flags=KEEP_TANGENTS)
         dr.enqueue(dr.ADMode.Forward, attached)
         dr.traverse(dr.ADMode.Forward, flags=KEEP_TANGENTS)
+
+
+@contextlib.contextmanager
+def of_this_scene() -> Iterator[None]:
+    """Refuse to carry tangents past the attached arrays of other scenes.
+
+    Calls reach the materials of all scenes in memory, and forward mode uses up what these were computed from.
+    """
+    try:
+        with dr.isolate_grad():
+            yield
+    except RuntimeError as error:
+        if any("lies outside of the current dr.isolate_grad() scope" in str(cause) for cause in causes(error)):
+            raise InputError(
+                "another scene in memory has parameters that were computed from variables with derivatives: "
+                "differentiate it before, or detach its parameters"
+            ) from None
+        raise
 
 
 @dr.syntax

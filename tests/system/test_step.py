@@ -202,6 +202,9 @@ def test_directions_beside_another_scene(scene: mi.Scene, tmp_path: Path) -> Non
         alone = found if alone is None else alone
         np.testing.assert_allclose(found, alone, rtol=1e-4, atol=1e-6)
     assert integrator.experience.frozen.works
+    dr.set_grad(here[WALL], 1)
+    with pytest.raises(InputError, match="another scene in memory has parameters that were computed from variables"):
+        integrator.render_forward(scene, here, 0, seed=2, spp=4)
     recording.backward(recording.images)
     assert all(np.abs(np.array(dr.grad(optimizer[key]))).max() > 0 for key in optimizer)
 
