@@ -108,7 +108,8 @@ def test_several_views():
                 dr.set_grad(params[key], 0)
             np.testing.assert_allclose(*found, rtol=2e-3, atol=2e-3 * np.abs(found[1]).max())
     assert frozen.experience.frozen.works
-    assert recordings(frozen, "open") <= 8  # two for each of four kinds of film
+    # Three for each of four kinds of film, and the first of a scene that nothing has moved in
+    assert recordings(frozen, "open") <= 13
     # Attached scenes in memory stand in the way of forward mode
     dr.disable_grad(params[key])
     params.update()
