@@ -48,9 +48,9 @@ class _Entry:
 class Frozen:
     """Launches the kernels of earlier calls wherever those were the same function of the same scene.
 
-    What fails when frozen is traced anew from then on, which the
-    log says. Spectral variants always trace anew: their colours come from tables that Mitsuba shows to no recording,
-    and a recording that fails can leave arrays of the scene at wrong places.
+    What fails when frozen is traced anew from then on, which the log says. Spectral variants always trace anew: their
+    colours come from tables that Mitsuba shows to no recording, and a recording that fails can leave arrays of the
+    scene at wrong places.
     """
 
     def __init__(self) -> None:
