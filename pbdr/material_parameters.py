@@ -120,8 +120,10 @@ def texcoord_obstacle(shape: mi.Shape) -> str:
     """Why the derivative by a mesh's texture coordinates does not exist; empty if it does.
 
     Textures that are constant between jumps have none, and jumps that run across a surface as its texture coordinates
-    change are no edges of it.
+    change are no edges of it. What is sampled on a lamp keeps its texel.
     """
+    if shape.is_emitter() and mi.has_flag(shape.emitter().flags(), mi.EmitterFlags.SpatiallyVarying):
+        return "it shines with a texture, which light that is sampled on it does not follow"
     for node in mi.traverse(shape).hierarchy:
         if isinstance(node, mi.Texture) and node.is_spatially_varying() and _jumps(node):
             kind = "checkerboard" if node.class_name() == "Checkerboard" else "texture of nearest texels"
