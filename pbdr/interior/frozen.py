@@ -10,7 +10,7 @@ import mitsuba as mi
 
 from ..errors import raise_interrupt
 from ..packing import outline, pack, structure_key, unpack
-from ..transport.emitter import textured_meshes
+from ..transport.emitter import prepare_textured_lamps, textured_meshes
 from .stand_ins import StandIns
 
 #: Functions remembered at once, a few for each view; and recordings of one that are tolerated: some, and one in so many
@@ -81,6 +81,8 @@ class Frozen:
             self._parts, self._scalars, self._entries = parts, scalars, {}
             self._lamps = lamps
             self._stand_ins.clear()
+            # No recording may do this
+            prepare_textured_lamps(scene)
         return same
 
     def call(self, name: str, layout: Hashable, function: Callable, scene: mi.Scene, sensor: mi.Sensor, *arguments):

@@ -51,6 +51,13 @@ def textured_meshes(scene: mi.Scene) -> list[mi.Mesh]:
     ]
 
 
+def prepare_textured_lamps(scene: mi.Scene) -> None:
+    """Have Mitsuba make what finds points on lamps that shine with a texture: else the first sample does."""
+    for emitter in scene.emitters():
+        if emitter.get_shape() is not None and mi.has_flag(emitter.flags(), mi.EmitterFlags.SpatiallyVarying):
+            emitter.sample_direction(dr.zeros(mi.SurfaceInteraction3f), mi.Point2f(0.5))
+
+
 def is_distant(emitter: mi.EmitterPtr) -> mi.Bool:
     """Whether light comes from a direction instead of a point. [N]"""
     kind = emitter.flags()

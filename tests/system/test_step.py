@@ -16,7 +16,7 @@ from pbdr.compare.estimators import forward_gradient
 from pbdr.compare.perturbations import Perturbation
 from pbdr.errors import InputError
 from pbdr.scene import load_scene
-from tests.tiny import ALPHA, LAMP, VERTICES, WALL, write_scene
+from tests.tiny import ALPHA, LAMP, VERTICES, WALL, write_image, write_scene
 
 
 @pytest.fixture
@@ -220,6 +220,17 @@ def test_frozen_images_are_the_same_images(scene: mi.Scene) -> None:
         np.testing.assert_allclose(integrator.image(scene, 0, dr.opaque(mi.UInt32, k), 4), expected, rtol=1e-5)
     assert integrator.experience.frozen.works
     assert integrator.experience.frozen.launched == 4
+
+
+def test_frozen_steps_below_a_textured_lamp(tmp_path: Path) -> None:
+    """Mitsuba makes what finds points on it at the first sample, which no recording may do."""
+    file = write_image(tmp_path / "texels.exr", (2, 3, 3))
+    texels = f'<texture type="bitmap" name="radiance"><string name="filename" value="{file}"/></texture>'
+    scene = load_scene(write_scene(tmp_path, emitter=f'<emitter type="area">{texels}</emitter>'))
+    frozen = mi.load_dict({"type": "pbdr", "max_depth": 3})
+    for k in range(3):
+        pbdr.step(scene, {WALL: mi.Color3f(0.4 + 0.1 * k)}, 0, loss, spp=8, seed=k, integrator=frozen)
+    assert frozen.experience.frozen.works
 
 
 def test_frozen_steps_notice_what_changes(scene: mi.Scene, tmp_path: Path) -> None:
