@@ -46,7 +46,7 @@ def optimize(
     from ..optimize import Problem, load_job
     from ..optimize.job import locate_job
     from ..optimize.loop import optimize as run_problem
-    from ..optimize.symptoms import ambiguities, never_due
+    from ..optimize.symptoms import ambiguities, never_due, quicker
 
     if minutes is not None:
         assignments = [*(assignments or []), f"minutes={minutes}"]
@@ -57,7 +57,8 @@ def optimize(
     problem = Problem.from_job(checked)
     title, taken = checked.description or job, partial(automatic_boundary, problem.integrator)
     count = steps or checked.steps
-    with _Display(title, count, taken, [*ambiguities(problem), *never_due(problem, count)]) as display:
+    notes = [*ambiguities(problem), *never_due(problem, count), *quicker(problem)]
+    with _Display(title, count, taken, notes) as display:
         try:
             result = run_problem(
                 problem, steps=steps, out=folder, resume=resume, overwrite=overwrite, progress=display.show

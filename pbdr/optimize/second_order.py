@@ -121,11 +121,19 @@ class _LeastSquares(_Method):
 
 
 class GaussNewton(_LeastSquares):
-    """Undamped steps; for problems that are nearly linear."""
+    """Undamped steps, for problems that are nearly linear; shorter ones where only noise is left.
+
+    A step s that turns back, sᵀ A s' < 0 with s' the one before it, has gone past the minimum or was noise. After the
+    n-th of them steps are divided by n + 1, which averages the noise of those that follow [Kesten 1958, *Accelerated
+    Stochastic Approximation*].
+    """
 
     def __init__(self, problem: Problem, options: GaussNewtonOptions):
         super().__init__(problem)
         self.options = options
+
+    def forget(self) -> None:
+        self.state = {}
 
     def advance(self, problem, latents, views, spp, seeds, step) -> tuple[float, str]:
         """Take a step. Returns the loss before it and what was not finite."""
@@ -133,7 +141,12 @@ class GaussNewton(_LeastSquares):
         if flaw := _not_finite(problem, A, b, loss):
             return loss, flaw
         start = _vector(problem, latents)
-        _put(problem, latents, start + _solve_within(problem, latents, start, A, b, self.options.damping))
+        whole = _solve_within(problem, latents, start, A, b, self.options.damping)
+        turns = int(self.state.get("turns", 0))
+        if "last" in self.state and whole @ A @ self.state["last"] < 0:
+            turns += 1
+        self.state = {"last": whole, "turns": np.array(turns)}
+        _put(problem, latents, start + whole / (turns + 1))
         return loss, ""
 
 

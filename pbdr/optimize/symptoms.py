@@ -8,8 +8,11 @@ import drjit as dr
 import mitsuba as mi
 import numpy as np
 
+from ..errors import InputError
+from ..scene_parameters import describe_parameters
 from .parameters import Variable
 from .problem import Problem
+from .second_order import METHODS, GaussNewton, GaussNewtonOptions
 
 #: A gradient this many times as long as the median of the last ones is a spike
 SPIKE = 30.0
@@ -64,6 +67,25 @@ def never_due(problem: Problem, steps: int) -> list[str]:
     texels = [(f"'refine' of '{r.full.key}'", step) for r in problem.refinements for step in r.steps]
     triangles = [(f"'remesh' of '{m.name}'", wanted.step) for m in problem.meshes for wanted in m.entry.remesh]
     return [f"{what} wants step {step}, but the last one is {last}" for what, step in texels + triangles if step > last]
+
+
+def quicker(problem: Problem) -> list[str]:
+    """The method that probably needs fewer steps than the optimizer of a job, in words.
+
+    Example:
+        >>> quicker(Problem.from_job("cornell_box"))
+        ["8 unknown numbers at rest: a few steps may do (--set optimizer=gauss_newton --set steps=8)"]
+    """
+    moving = {info.key for info in describe_parameters(problem.scene) if info.discontinuous}
+    rests = all(v.in_scene and v.key not in moving for v in problem.variables)
+    if not rests or problem.job.optimizer.type.lower() in METHODS or problem.objective.crossed() is None:
+        return []
+    try:
+        GaussNewton(problem, GaussNewtonOptions())
+    except InputError:
+        return []
+    size = sum(dr.width(v.latent(v.initial)) for v in problem.variables)
+    return [f"{size} unknown numbers at rest: a few steps may do (--set optimizer=gauss_newton --set steps=8)"]
 
 
 def _is_sky(problem: Problem, variable: Variable) -> bool:

@@ -14,7 +14,7 @@ import pytest
 import pbdr
 from pbdr.errors import MissingExtra
 from pbdr.optimize import Step
-from pbdr.optimize.symptoms import Symptoms, ambiguities, never_due
+from pbdr.optimize.symptoms import Symptoms, ambiguities, never_due, quicker
 from pbdr.optimize.watching import LiveView, TensorBoard, WeightsAndBiases, scalars
 
 from ..ball import write_ball_job
@@ -125,6 +125,22 @@ def test_what_would_come_after_the_last_step() -> None:
     assert not never_due(problem, 8)
     (said,) = never_due(problem, 7)
     assert said.startswith("'refine' of") and said.endswith("wants step 7, but the last one is 6")
+
+
+@pytest.mark.parametrize(
+    ("job", "changes", "said"),
+    [
+        ("cornell_box", {}, True),
+        ("cornell_box", {"optimizer": "gauss_newton"}, False),
+        ("cornell_box", {"loss": "l1"}, False),
+        ("cornell_box", {"integrator.type": "prb"}, True),
+        ("textured_wall", {}, False),
+        ("pose_from_image", {}, False),
+    ],
+)
+def test_a_quicker_method(job: str, changes: dict, said: bool) -> None:
+    """For few numbers of what rests, and squared errors."""
+    assert bool(quicker(pbdr.Problem.from_job(job, changes))) == said
 
 
 def test_spikes_are_noticed_once(tmp_path: Path) -> None:
