@@ -53,7 +53,8 @@ class _Place:
     """Where a camera is, and what it sees from there."""
 
     def __init__(self, values: dict):
-        self._values = values
+        # Copies: a traversal shows what the sensor holds at any time
+        self._values = {key: type(value)(value) for key, value in values.items()}
         self.numbers = {key: _numbers(value) for key, value in values.items()}
 
     def holds(self, values: dict) -> bool:

@@ -233,6 +233,30 @@ def test_frozen_steps_below_a_textured_lamp(tmp_path: Path) -> None:
     assert frozen.experience.frozen.works
 
 
+def test_frozen_steps_follow_a_camera(scene: mi.Scene) -> None:
+    """One that the caller holds on to, and that moves between steps."""
+    frozen, anew = (mi.load_dict({"type": "pbdr", "max_depth": 3}) for _ in range(2))
+    anew.experience.frozen.works = False
+    sensor, params = scene.sensors()[0], mi.traverse(scene)
+    start, images = mi.Transform4f(params["camera.to_world"]), []
+    for k in range(5):
+        params["camera.to_world"] = mi.Transform4f().translate([dr.opaque(mi.Float, 0.2 * k), 0, 0]) @ start
+        params["camera.x_fov"] = dr.opaque(mi.Float, 40 - k)
+        params.update()
+        first, second = (
+            pbdr.step(scene, {WALL: mi.Color3f(0.4)}, sensor, loss, spp=4, seed=1, integrator=integrator)
+            for integrator in (frozen, anew)
+        )
+        np.testing.assert_allclose(first.images[0], second.images[0], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(first.gradients[WALL], second.gradients[WALL], rtol=1e-3)
+        found = frozen.image(scene, sensor, dr.opaque(mi.UInt32, k), 4)
+        expected = frozen.render(scene, sensor, seed=k, spp=4)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+        images.append(np.array(second.images[0]))
+    assert frozen.experience.frozen.works and frozen.experience.frozen.launched >= 6
+    assert np.abs(images[-1] - images[0]).max() > 0.1
+
+
 def test_frozen_steps_notice_what_changes(scene: mi.Scene, tmp_path: Path) -> None:
     """Numbers that are part of kernels, arrays of other sizes, and another scene."""
     frozen, anew = (mi.load_dict({"type": "pbdr", "max_depth": 3}) for _ in range(2))
