@@ -110,8 +110,8 @@ def record(
     Returns:
         ``images``, with ``backward(adjoints)``, ``jvp(directions)`` and ``forward()`` for their derivatives and
         ``reevaluate(values)`` for images of the same paths; None where images and derivatives need passes of their
-        own: something moves (unless ``moving``), nothing carries derivatives (unless ``reusable``), or the integrator
-        is not pbdr's.
+        own: something moves (unless ``moving``), normals or texture coordinates of a mesh carry derivatives, nothing
+        does (unless ``reusable``), or the integrator is not pbdr's.
 
     Example:
         >>> recording = pbdr.record(integrator, scene, 0, spp=16, seed=0)

@@ -135,15 +135,21 @@ class DifferentialIntegrator(GradientPasses):
         """Render independent images whose derivatives cost no further image.
 
         Returns:
-            None if nothing carries derivatives, or if something moves and must not: then images and derivatives are
-            different passes. Recordings of what moves know images and ``backward`` alone.
+            None if nothing carries derivatives, if something moves and must not, or if normals or texture coordinates
+            do, which vertices do not keep: then images and derivatives are different passes. Recordings of what moves
+            know images and ``backward`` alone.
         """
         sensor = self.sensor(scene, sensor)
         attachment = self.experience.attachment(scene)
         at_rest = not attachment.moves and not sensor_moves(sensor)
         if not at_rest and request.moving and not self.taped and not self.boundary.bends_rays(scene):
             return MovingRecording(self, scene, sensor, spp=request.spp, seed=request.seed, sets=request.images)
-        if self.taped or not at_rest or not (request.reusable or attachment.surfaces.any or attachment.emitters.any):
+        if (
+            self.taped
+            or not at_rest
+            or attachment.turns
+            or not (request.reusable or attachment.surfaces.any or attachment.emitters.any)
+        ):
             return None
         if request.reusable:
             require_separate_lobes(scene)

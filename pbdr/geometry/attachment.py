@@ -12,6 +12,9 @@ from .flags import Flags
 from .motion import MOTION_KEYS, MovingShapes, carries_motion
 from .rough_lobes import RoughLobes
 
+#: Attributes of meshes that decide how a surface looks at a point, beside its material
+SHADING_KEYS = frozenset({"vertex_normals", "vertex_texcoords"})
+
 
 @dataclasses.dataclass(frozen=True)
 class Attachment:
@@ -22,13 +25,14 @@ class Attachment:
     moving: MovingShapes  #: shapes whose place does
     lamps: Flags  #: shapes that are lamps, attached or not
     moves: bool  #: whether a surface or an emitter moves
+    turns: bool  #: whether normals or texture coordinates of a surface do
     flat_lamps: bool  #: whether radiance of those emitters depends on a direction or on texture coordinates alone
     lobes: RoughLobes | None = None  #: materials whose roughness does, if directions are to be drawn by its derivative
 
     @classmethod
     def of(cls, scene: mi.Scene) -> Attachment:
         """Look at all shapes, the members of groups, and emitters of a scene."""
-        emitters, moves = list(scene.emitters()), False
+        emitters, moves, turns = list(scene.emitters()), False, False
         shining = []
         for emitter in emitters:
             attached = _attached(emitter)
@@ -37,18 +41,19 @@ class Attachment:
             shape = emitter.get_shape()
             shining.append(bool(attached) or (shape is not None and carries_motion(shape)))
 
-        def turns(shape: mi.Shape) -> bool:
-            nonlocal moves
+        def is_concerned(shape: mi.Shape) -> bool:
+            nonlocal moves, turns
             attached = _attached(shape, beside=mi.Emitter)
             moves |= not MOTION_KEYS.isdisjoint(attached)
+            turns |= not SHADING_KEYS.isdisjoint(attached)
             return not MOTION_KEYS.issuperset(attached)
 
-        surfaces = Flags.of_shapes(scene, turns, unknown=True)
+        surfaces = Flags.of_shapes(scene, is_concerned, unknown=True)
         pointers = dr.reinterpret_array(mi.UInt32, mi.EmitterPtr(emitters))
         lamps = Flags.of_shapes(scene, lambda shape: shape.is_emitter())
         flat = all(_is_flat(emitter) for emitter, on in zip(emitters, shining, strict=True) if on)
         shining = Flags.of(pointers, shining, unknown=True)
-        return cls(surfaces, shining, MovingShapes.of(scene), lamps, moves, flat)
+        return cls(surfaces, shining, MovingShapes.of(scene), lamps, moves, turns, flat)
 
     @classmethod
     def of_all(cls, scene: mi.Scene) -> Attachment:
@@ -57,7 +62,7 @@ class Attachment:
         surfaces = Flags.of_shapes(scene, lambda shape: True, unknown=True)
         emitters = Flags.of(pointers, [True] * len(scene.emitters()), unknown=True)
         lamps = Flags.of_shapes(scene, lambda shape: shape.is_emitter())
-        return cls(surfaces, emitters, MovingShapes.of(scene), lamps, moves=False, flat_lamps=False)
+        return cls(surfaces, emitters, MovingShapes.of(scene), lamps, moves=False, turns=False, flat_lamps=False)
 
 
 def _attached(root: mi.Object, *, beside: type | None = None) -> list[str]:

@@ -12,6 +12,7 @@ import drjit as dr
 import mitsuba as mi
 
 from ..errors import InputError
+from ..geometry.attachment import SHADING_KEYS
 from ..scene_parameters import attached_values, scene_parameters
 from ..transport import film as films
 from ..transport.collection import without_collection
@@ -31,7 +32,7 @@ from .base import Rule
 from .marked import Marked
 from .primal import Primal
 from .recorded_pass import Layout, Outcome, Tracer, deposit, develop_pushed, push, push_pass, trace_pass
-from .reevaluation import put_values, reevaluate_pass
+from .reevaluation import put_values, reevaluate_pass, require_still
 from .replay import ReplayBackward, ReplayForward
 
 #: Records of a path that there is room for before any was counted: a little more than paths of six segments in a closed
@@ -125,7 +126,7 @@ class Recording:
         Returns:
             One for each image. [H, W, C] each
         """
-        return [stack[0] for stack in self.jvp([tangents_of(self._scene)])]
+        return [stack[0] for stack in self.jvp([self._without_cameras(tangents_of(self._scene))])]
 
     def directions(self, each: Iterable[None]) -> list[dict]:
         """Directions of the scene's parameters along tangents of what they come from, for :meth:`jvp`.
@@ -135,7 +136,7 @@ class Recording:
         Args:
             each: Gives what the parameters come from the tangents of the next direction.
         """
-        return tangents_along(self._scene, each)
+        return [self._without_cameras(direction) for direction in tangents_along(self._scene, each)]
 
     @without_collection
     def jvp(self, directions: Sequence[Mapping[str, dr.ArrayBase]]) -> list[mi.TensorXf]:
@@ -187,6 +188,7 @@ class Recording:
         """
         if not self._kept.reusable:
             raise InputError("these paths cannot be reevaluated: record them with reusable=True")
+        require_still(self._scene, values)
         with put_values(self._scene, values):
             return list(self._call("reevaluate", self._layout, reevaluate_pass, self._outcome, put=self._tracer.put))
 
@@ -195,11 +197,22 @@ class Recording:
     def _require_kept(self, keys: Iterable[str]) -> None:
         """Refuse directions of parameters whose vertices were not kept."""
         for key in keys:
-            if not self._kept.reusable and key not in self._attached:
+            if key.rpartition(".")[2] in SHADING_KEYS:
+                raise InputError(f"recorded paths do not keep what changes with parameter '{key}': use mi.render()")
+        if self._kept.reusable:
+            require_still(self._scene, keys)
+            return
+        for key in keys:
+            if key not in self._attached:
                 raise InputError(
                     f"parameter '{key}' carried no derivatives when these paths were recorded: call dr.enable_grad() "
                     "before, or record with reusable=True"
                 )
+
+    def _without_cameras(self, direction: Mapping[str, dr.ArrayBase]) -> dict:
+        """A direction as far as this view takes part: its own camera is at rest."""
+        cameras = tuple(f"{sensor.id()}." for sensor in self._scene.sensors())
+        return {key: tangent for key, tangent in direction.items() if not key.startswith(cameras)}
 
     def _push(
         self, p: films.Pass, layout: Layout, outcome: Outcome | None, directions: Sequence[Mapping]
@@ -237,8 +250,8 @@ class Recording:
     @contextlib.contextmanager
     def _attached_alone(self, keys: Iterable[str], params: mi.SceneParameters) -> Iterator[dict]:
         """Copies of some parameters in the scene that carry derivatives; gives what takes their tangents, by key."""
-        copies = {key: attached_copy(params[key]) for key in keys if key in params}
-        with put_values(self._scene, {key: copies[key][1] if key in copies else None for key in keys}, params):
+        copies = {key: attached_copy(params[key]) for key in keys}
+        with put_values(self._scene, {key: value for key, (_, value) in copies.items()}, params):
             yield {key: leaf for key, (leaf, _) in copies.items()}
 
     def _replay_forward(self, p: films.Pass) -> tuple[films.Camera, mi.Spectrum]:

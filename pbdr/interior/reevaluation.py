@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import drjit as dr
 import mitsuba as mi
@@ -57,8 +57,6 @@ def put_values(
         params: A traversal of the scene, if there is one.
     """
     params = scene_parameters(scene) if params is None else params
-    for key in values:
-        _require_still(scene, params, key)
     # Copies that are made while derivatives are suspended would lose theirs
     with dr.resume_grad():
         former = {key: type(params[key])(params[key]) for key in values}
@@ -70,8 +68,14 @@ def put_values(
             params.update(former)
 
 
-def _require_still(scene: mi.Scene, params: mi.SceneParameters, key: str) -> None:
+def require_still(scene: mi.Scene, keys: Iterable[str]) -> None:
     """Refuse keys of what decides where paths go, whatever their densities."""
+    params = scene_parameters(scene)
+    for key in keys:
+        _require_still(scene, params, key)
+
+
+def _require_still(scene: mi.Scene, params: mi.SceneParameters, key: str) -> None:
     if key not in params:
         raise InputError(f"no parameter of the scene is called '{key}'{suggestion(key, params.keys())}")
     _, _, owner, _ = params.properties[key]

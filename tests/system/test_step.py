@@ -16,6 +16,7 @@ from pbdr.compare.estimators import forward_gradient
 from pbdr.compare.perturbations import Perturbation
 from pbdr.errors import InputError
 from pbdr.scene import load_scene
+from pbdr.transport.tangents import attached_copy
 from tests.tiny import ALPHA, LAMP, VERTICES, WALL, write_image, write_scene
 
 
@@ -54,6 +55,51 @@ def test_moving_geometry_takes_the_other_way(scene: mi.Scene) -> None:
     value = mi.Float(mi.traverse(scene)[VERTICES])
     done = pbdr.step(scene, {VERTICES: value}, 0, loss, spp=8, seed=1)
     assert np.abs(np.array(done.gradients[VERTICES])).max() > 0
+
+
+@pytest.mark.parametrize("name", ["vertex_normals", "vertex_texcoords"])
+def test_normals_and_texture_coordinates(tmp_path: Path, name: str) -> None:
+    """Recorded vertices do not follow them: their derivatives were 0."""
+    texels = mi.TensorXf(np.random.default_rng(1).uniform(0, 1, (4, 4, 3)).astype(np.float32))
+    box = {"type": "cube", "bsdf": {"type": "diffuse", "reflectance": {"type": "bitmap", "data": texels, "raw": True}}}
+    camera = mi.traverse(load_scene(write_scene(tmp_path)))["camera.to_world"]
+    sensor = {"type": "perspective", "to_world": mi.ScalarTransform4f(np.array(camera.matrix)[:, :, 0])}
+    sensor["film"] = {"type": "hdrfilm", "width": 16, "height": 16}
+    lamp = {"type": "point", "position": [1, 2, 4], "intensity": 20.0}
+    scene = mi.load_dict({"type": "scene", "camera": sensor, "box": box, "lamp": lamp})
+    key = f"box.{name}"
+    value = mi.Float(mi.traverse(scene)[key])
+    done = pbdr.step(scene, {key: value}, 0, loss, spp=8, seed=1)
+    assert np.abs(np.array(done.gradients[key])).max() > 0
+    recording = pbdr.record(mi.load_dict({"type": "pbdr"}), scene, 0, spp=1, seed=0, reusable=True)
+    assert recording is None
+    dr.disable_grad(mi.traverse(scene)[key])
+    recording = pbdr.record(mi.load_dict({"type": "pbdr"}), scene, 0, spp=1, seed=0, reusable=True)
+    with pytest.raises(InputError, match=f"do not keep what changes with parameter '{key}'"):
+        recording.jvp([{key: value}])
+
+
+def test_directions_beside_a_camera_that_moves(tmp_path: Path) -> None:
+    """A view at rest has no share in the pose of another."""
+    file = write_scene(tmp_path)
+    text = file.read_text()
+    sensor = text[text.index("    <sensor") : text.index("    <shape")]
+    file.write_text(text.replace(sensor, sensor + sensor.replace('id="camera"', 'id="other"'), 1))
+    scene, integrator = load_scene(file), mi.load_dict({"type": "pbdr", "max_depth": 3})
+    params, found = mi.traverse(scene), []
+    for keys in ([WALL], [WALL, "other.to_world"]):
+        leaves = {}
+        for name in keys:
+            leaves[name], params[name] = attached_copy(params[name])
+        params.update()
+        recording = pbdr.record(integrator, scene, 0, spp=8, seed=1)
+        found.append(np.array(recording.jvp([{WALL: 1}])[0]))
+        for leaf in leaves.values():
+            dr.set_grad(leaf, 1)
+        found.append(np.array(recording.forward()[0])[None])
+    assert all(np.abs(tangent).max() > 0 for tangent in found)
+    for tangent in found[1:]:
+        np.testing.assert_allclose(tangent, found[0], rtol=1e-4, atol=1e-6)
 
 
 def test_bad_input(scene: mi.Scene) -> None:
