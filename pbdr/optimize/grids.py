@@ -57,7 +57,7 @@ class Grid:
             return (flat[indices] * weights[..., None]).sum(axis=0).reshape(*size, channels)
         # Averages over the area of each coarser texel
         rows, columns = (_area(fine, coarse) for fine, coarse in zip(self.size, size, strict=True))
-        return np.einsum("ij,kl,jlc->ikc", rows, columns, values)
+        return np.einsum("ij,kl,jlc->ikc", rows, columns, values, optimize=True)
 
 
 def _between(coarse: int, fine: int, wraps: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import drjit as dr
@@ -67,6 +68,14 @@ def test_interpolation_keeps_slopes_and_wraps() -> None:
     column = np.zeros((2, 4, 1))
     column[:, 0] = 1
     assert np.isclose(Grid((2, 4), wraps=True).resampled(column, (2, 8))[0, -1, 0], 0.25)
+
+
+def test_resampling_of_large_grids() -> None:
+    """The coarsest texels of a 1024 × 1024 texture took more than ten minutes."""
+    start = time.monotonic()
+    coarse = Grid((512, 512), wraps=False).resampled(np.ones((512, 512, 3)), (256, 256))
+    assert time.monotonic() - start < 5
+    assert coarse.shape == (256, 256, 3) and np.allclose(coarse, 1)
 
 
 @pytest.mark.parametrize("halo", [0, 1])
