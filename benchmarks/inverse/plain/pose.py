@@ -5,7 +5,7 @@ import mitsuba as mi
 import numpy as np
 
 KEY = "teapot.vertex_positions"
-STEPS = 64
+STEPS = 128
 DEPTH = 3
 GUIDING = "none"
 
@@ -33,13 +33,13 @@ def solve(folder, seed, observe, rate=1.0, spp=16):
         return dr.ravel(mi.Point3f(turned + centre + optimizer["translation"]))
 
     for index in range(STEPS):
-        for view, target in enumerate(targets):
-            params[KEY] = place()
-            params.update()
-            image = mi.render(
-                scene, params, sensor=view, integrator=integrator, spp=spp,
-                seed=dr.opaque(mi.UInt32, 2 * (index + STEPS * seed) + view),
-            )  # fmt: skip
-            dr.backward(dr.mean(dr.square(image - target)) / len(targets))
+        view = index % len(targets)
+        params[KEY] = place()
+        params.update()
+        image = mi.render(
+            scene, params, sensor=view, integrator=integrator, spp=spp,
+            seed=dr.opaque(mi.UInt32, index + STEPS * seed),
+        )  # fmt: skip
+        dr.backward(dr.mean(dr.square(image - targets[view])))
         optimizer.step()
         observe({KEY: place()})

@@ -8,7 +8,7 @@ import mitsuba as mi
 import numpy as np
 
 KEY = "wall.bsdf.reflectance.data"
-STEPS = 80
+STEPS = 160
 DEPTH = 4
 
 
@@ -22,16 +22,16 @@ def solve(folder, seed, observe, rate=1.0, spp=9):
     ]
     integrator = mi.load_dict({"type": "prb", "max_depth": DEPTH})
     params = mi.traverse(scene)
-    optimizer = mi.ad.Adam(lr=rate * 0.06, beta_1=0.8, beta_2=0.99)
+    optimizer = mi.ad.Adam(lr=rate * 0.03, beta_1=0.8, beta_2=0.99)
     optimizer[KEY] = params[KEY]
     for index in range(STEPS):
-        for view, target in enumerate(targets):
-            params.update(optimizer)
-            image = mi.render(
-                scene, params, sensor=view, integrator=integrator, spp=spp, spp_grad=max(1, spp // 2),
-                seed=dr.opaque(mi.UInt32, 2 * (index + STEPS * seed) + view),
-            )  # fmt: skip
-            dr.backward(dr.mean(dr.square(image - target)) / len(targets))
+        view = index % len(targets)
+        params.update(optimizer)
+        image = mi.render(
+            scene, params, sensor=view, integrator=integrator, spp=spp, spp_grad=max(1, spp // 2),
+            seed=dr.opaque(mi.UInt32, index + STEPS * seed),
+        )  # fmt: skip
+        dr.backward(dr.mean(dr.square(image - targets[view])))
         optimizer.step()
         optimizer[KEY] = dr.clip(optimizer[KEY], 0.001, 0.999)
         observe({KEY: optimizer[KEY]})
