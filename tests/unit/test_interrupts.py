@@ -43,11 +43,14 @@ def test_other_errors_stay_what_they_are():
 
 def test_ctrl_c_while_a_frozen_function_is_recorded(scene: mi.Scene):
     frozen = Frozen()
-    ready = frozen.call("double", (), lambda scene, sensor, x: x * 2, scene, scene.sensors()[0], mi.Float(1, 2))
-    assert np.array_equal(np.array(ready), [2, 4])
     with pytest.raises(KeyboardInterrupt):
         frozen.call("double", (), interrupt, scene, scene.sensors()[0], mi.Float(1, 2))
     assert frozen.works, "what was interrupted has not failed"
+    for k in range(2):
+        x = mi.Float(1 + k, 2)
+        found = frozen.call("double", (), lambda scene, sensor, x: x * 2, scene, scene.sensors()[0], x)
+        assert np.array_equal(np.array(found), [2 + 2 * k, 4])
+    assert frozen.launched == 1
 
 
 def test_ctrl_c_is_no_verdict_on_an_estimator():
